@@ -1,0 +1,2 @@
+//! The web and API server of a Hadada box.
+fn main() {}

@@ -1,0 +1,2 @@
+//! PDF writer.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The inference front.
+fn main() {}

@@ -1,0 +1,2 @@
+//! hadadactl
+fn main() {}
