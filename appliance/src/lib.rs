@@ -1,1 +1,19 @@
-//! The practice.
+//! The practice: web pages, JSON API and background work of a Hadada box.
+//!
+//! One line a room, in dependency order: a room may use those above it, never those below.
+
+// What everything stands on.
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod money;
+pub mod db;
+pub mod keys;
+pub mod inference;
+
+// Machinery shared by the rooms.
+
+// The rooms.
+
+// What puts them together.

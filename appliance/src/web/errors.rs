@@ -1,0 +1,175 @@
+//! The one place where an error becomes a response: RFC 9457 problem JSON for programs, a page for people.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{App, MaybeSession, Page, Shell};
+use crate::error::{Error, FieldError};
+
+/// What an error response carries to [`render_errors`].
+#[derive(Clone, Debug)]
+struct Carried {
+    status: StatusCode,
+    detail: String,
+    fields: Vec<FieldError>,
+    theirs: Option<serde_json::Value>,
+    retry_after: Option<u64>,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if let Self::Internal(cause) = &self {
+            tracing::error!(error = %cause, "request failed");
+        }
+        let status = self.status();
+        let detail = self.to_string();
+        let mut carried = Carried { status, detail, fields: Vec::new(), theirs: None, retry_after: None };
+        match self {
+            Self::Invalid(fields) => carried.fields = fields,
+            Self::Conflict { theirs, .. } => carried.theirs = theirs,
+            Self::TooMany { retry_after } => carried.retry_after = Some(retry_after),
+            _ => {}
+        }
+        let mut response = status.into_response();
+        response.extensions_mut().insert(carried);
+        response
+    }
+}
+
+/// Whether whoever asked is a program.
+#[must_use]
+pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
+        || (headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/json"))
+}
+
+/// Renders errors of every route, and bare 404s and 405s of the router, in one form.
+pub async fn render_errors(State(app): State<App>, session: MaybeSession, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
+    let api = is_api(&path, request.headers());
+    let fragment = request.headers().contains_key("hx-request") || request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
+    let get = request.method() == http::Method::GET;
+    let mut response = next.run(request).await;
+    let status = response.status();
+    let carried = match response.extensions_mut().remove::<Carried>() {
+        Some(carried) => carried,
+        None if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::INTERNAL_SERVER_ERROR)
+            && !response.headers().contains_key(header::CONTENT_TYPE)
+            || status == StatusCode::TOO_MANY_REQUESTS =>
+        {
+            Carried { status, detail: plain_words(status).into(), fields: Vec::new(), theirs: None, retry_after: None }
+        }
+        None => return response,
+    };
+    let mut rendered = if api {
+        problem(&carried, &path)
+    } else if carried.status == StatusCode::UNAUTHORIZED && get && !fragment {
+        axum::response::Redirect::to(&format!("/login?next={}", encode(&asked))).into_response()
+    } else {
+        render_page_error(&app, session.0.as_ref(), carried.status, &carried.detail, &carried.fields)
+    };
+    for name in [header::RETRY_AFTER, header::ALLOW] {
+        if let Some(value) = response.headers().get(&name) {
+            rendered.headers_mut().insert(name, value.clone());
+        }
+    }
+    if let Some(seconds) = carried.retry_after {
+        rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    rendered
+}
+
+fn encode(path: &str) -> String {
+    path.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(b).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+fn plain_words(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "This does not exist, or it is not in your practice.",
+        StatusCode::METHOD_NOT_ALLOWED => "This address does not take that kind of request.",
+        StatusCode::FORBIDDEN => "The request came from another site and was refused.",
+        StatusCode::PAYLOAD_TOO_LARGE => "What was sent is too large.",
+        StatusCode::TOO_MANY_REQUESTS => "Too many requests. Wait a moment and try again.",
+        StatusCode::REQUEST_TIMEOUT => "The request took too long and was stopped. Nothing was changed.",
+        _ => "Something went wrong on the clinic server. Nothing was changed.",
+    }
+}
+
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::UNAUTHORIZED => "Sign in first",
+        StatusCode::CONFLICT => "Changed or taken meanwhile",
+        StatusCode::UNPROCESSABLE_ENTITY => "Some details need attention",
+        StatusCode::PAYLOAD_TOO_LARGE => "Too large",
+        StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
+        StatusCode::SERVICE_UNAVAILABLE => "Not available just now",
+        StatusCode::METHOD_NOT_ALLOWED => "Not possible here",
+        _ => "Something went wrong",
+    }
+}
+
+fn problem(carried: &Carried, path: &str) -> Response {
+    let mut body = serde_json::json!({
+        "type": "about:blank",
+        "title": title(carried.status),
+        "status": carried.status.as_u16(),
+        "detail": carried.detail,
+        "instance": path,
+    });
+    if !carried.fields.is_empty() {
+        body["errors"] = serde_json::json!(carried.fields);
+    }
+    if let Some(theirs) = &carried.theirs {
+        body["theirs"] = theirs.clone();
+    }
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+    (carried.status, headers, body.to_string()).into_response()
+}
+
+/// The page for an error. Also for handlers that catch an error themselves.
+#[must_use]
+pub fn render_page_error(app: &App, session: Option<&super::Session>, status: StatusCode, detail: &str, fields: &[FieldError]) -> Response {
+    let page = ErrorPage {
+        shell: session.map(|s| Shell::plain(s, title(status), "")),
+        title: title(status).into(),
+        status: status.as_u16(),
+        detail: detail.into(),
+        fields: fields.to_vec(),
+    };
+    match super::html(app, &page) {
+        Ok(response) => (status, response).into_response(),
+        Err(_) => (status, detail.to_owned()).into_response(),
+    }
+}
+
+/// `web/error.html`.
+#[derive(serde::Serialize)]
+struct ErrorPage {
+    shell: Option<Shell>,
+    title: String,
+    status: u16,
+    detail: String,
+    fields: Vec<FieldError>,
+}
+
+impl Page for ErrorPage {
+    const TEMPLATE: &'static str = "web/error.html";
+    fn samples() -> Vec<Self> {
+        let fields = vec![FieldError { field: "birth_date".into(), message: "Enter a date such as 14-Mar-1992.".into() }];
+        vec![
+            Self { shell: None, title: "Not found".into(), status: 404, detail: "This does not exist.".into(), fields: Vec::new() },
+            Self { shell: Some(Shell::sample()), title: "Some details need attention".into(), status: 422, detail: "Some details need attention.".into(), fields },
+        ]
+    }
+}

@@ -1,0 +1,83 @@
+//! What every page and interface shares: state, sessions, forms, pages, errors, headers and live events.
+
+mod assets;
+mod errors;
+mod events;
+mod form;
+mod headers;
+mod page;
+mod session;
+
+pub use assets::serve as serve_asset;
+pub use errors::{is_api, render_errors, render_page_error};
+pub use events::{Change, Events, listen, stream as event_stream};
+pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
+pub use headers::{SECURITY_POLICY, security_headers};
+pub use page::{Page, Shell, Templates, html};
+pub use session::{COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie, token_hash};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::{Db, PracticeTx};
+use crate::error::Result;
+use crate::inference::Inference;
+use crate::keys::Keyring;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parts>);
+
+/// The parts behind [`App`].
+#[derive(Debug)]
+pub struct Parts {
+    /// Configuration, as loaded.
+    pub config: Config,
+    /// The databases.
+    pub db: Db,
+    /// Practice and patient keys.
+    pub keys: Keyring,
+    /// The time.
+    pub clock: Clock,
+    /// The drafting service.
+    pub inference: Inference,
+    /// Page templates.
+    pub templates: Templates,
+    /// Changes to tell open pages of.
+    pub events: Events,
+    /// Program that writes PDFs.
+    pub typeset: PathBuf,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// A scoped transaction for whoever is signed in.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin(&self, session: &Session) -> Result<PracticeTx> {
+        PracticeTx::open(&self.db, &session.actor(), self.clock.now()).await
+    }
+
+    /// A scoped transaction whose audit event is known beforehand: one round trip less.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin_with(&self, session: &Session, event: crate::db::AuditEvent) -> Result<PracticeTx> {
+        PracticeTx::open_with(&self.db, &session.actor(), self.clock.now(), event).await
+    }
+}

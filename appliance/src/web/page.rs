@@ -1,0 +1,149 @@
+//! Pages: typed structs rendered by minijinja with strict undefined, templates embedded by their rooms.
+
+use std::sync::Arc;
+
+use axum::response::{Html, IntoResponse, Response};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+
+use super::{App, Permission, Session, assets};
+use crate::error::{Error, Result};
+
+/// A page or fragment: a struct whose fields its template shows.
+pub trait Page: serde::Serialize + Sized {
+    /// The template's name, `room/file.html`.
+    const TEMPLATE: &'static str;
+
+    /// Filled examples, one for each form the page can take, for the template tests.
+    fn samples() -> Vec<Self>;
+}
+
+/// The compiled templates.
+#[derive(Clone)]
+pub struct Templates(Arc<Environment<'static>>);
+
+impl std::fmt::Debug for Templates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Templates(…)")
+    }
+}
+
+/// Templates of the shell itself.
+const SHELL: [(&str, &str); 3] = [
+    ("base.html", include_str!("base.html")),
+    ("components/macros.html", include_str!("components/macros.html")),
+    ("web/error.html", include_str!("error.html")),
+];
+
+impl Templates {
+    /// Compiles the rooms' templates.
+    ///
+    /// # Errors
+    /// The first template that does not parse, with its line.
+    pub fn new(rooms: &[&'static [(&'static str, &'static str)]]) -> Result<Self, minijinja::Error> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.add_function("asset", |name: &str| {
+            assets::url(name).ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("there is no asset {name}")))
+        });
+        environment.add_function("new_id", || uuid::Uuid::now_v7().to_string());
+        for (name, source) in SHELL.iter().chain(rooms.iter().copied().flatten()) {
+            environment.add_template(name, source)?;
+        }
+        Ok(Self(Arc::new(environment)))
+    }
+
+    /// Renders a page's template with its fields.
+    ///
+    /// # Errors
+    /// When the template names a field the page does not have.
+    pub fn render<P: Page>(&self, page: &P) -> Result<String> {
+        let template = self.0.get_template(P::TEMPLATE).map_err(Error::internal)?;
+        template.render(Value::from_serialize(page)).map_err(|e| Error::internal(format!("{e:#}")))
+    }
+}
+
+/// A page as a response.
+///
+/// # Errors
+/// When the template fails.
+pub fn html<P: Page>(app: &App, page: &P) -> Result<Response> {
+    Ok(Html(app.templates.render(page)?).into_response())
+}
+
+/// What the frame around every page shows.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Shell {
+    title: String,
+    active: &'static str,
+    user: ShellUser,
+    nav: Vec<NavItem>,
+    unsigned_notes: i64,
+    can_book: bool,
+    can_add_patient: bool,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+struct ShellUser {
+    initials: String,
+    name: String,
+    role_label: &'static str,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+struct NavItem {
+    href: &'static str,
+    icon: &'static str,
+    label: &'static str,
+    count: i64,
+    current: bool,
+}
+
+const NAV: [(&str, &str, &str, &str, Permission); 5] = [
+    ("day", "/day", "calendar-days", "Day", Permission::ViewDiary),
+    ("patients", "/patients", "users", "Patients", Permission::ViewPatients),
+    ("notes", "/notes", "pen-line", "Notes", Permission::ViewNotes),
+    ("billing", "/invoices", "receipt", "Billing", Permission::ViewBilling),
+    ("admin", "/admin", "server", "Box", Permission::ViewBox),
+];
+
+impl Shell {
+    /// The frame for whoever is signed in; `active` is the key of the navigation entry.
+    #[must_use]
+    pub fn plain(session: &Session, title: impl Into<String>, active: &'static str) -> Self {
+        Self::with_unsigned(session, title, active, 0)
+    }
+
+    /// The same, with the number of unsigned notes beside "Notes".
+    #[must_use]
+    pub fn with_unsigned(session: &Session, title: impl Into<String>, active: &'static str, unsigned_notes: i64) -> Self {
+        let initials = session.display_name.split_whitespace().filter_map(|w| w.chars().next()).take(2).collect::<String>().to_uppercase();
+        Self {
+            title: title.into(),
+            active,
+            user: ShellUser { initials, name: session.display_name.clone(), role_label: session.role.label() },
+            nav: NAV
+                .iter()
+                .filter(|n| session.may(n.4))
+                .map(|&(key, href, icon, label, _)| NavItem {
+                    href,
+                    icon,
+                    label,
+                    count: if key == "notes" { unsigned_notes } else { 0 },
+                    current: key == active,
+                })
+                .collect(),
+            unsigned_notes,
+            can_book: session.may(Permission::Book),
+            can_add_patient: session.may(Permission::EditPatients),
+        }
+    }
+
+    /// An example for template tests.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self::with_unsigned(&Session::sample(), "Example", "day", 3)
+    }
+}

@@ -1,0 +1,16 @@
+-- Roles of the cluster. Run once per cluster as the Postgres superuser, before the first migration.
+-- Who may become which role is decided by the operating system user (pg_ident.conf), never by a password.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'hadada_owner') THEN
+        -- BYPASSRLS because FORCE ROW LEVEL SECURITY binds the owner too, and migrations must see every row.
+        CREATE ROLE hadada_owner LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB BYPASSRLS;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'hadada_app') THEN
+        CREATE ROLE hadada_app LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'hadada_backup') THEN
+        CREATE ROLE hadada_backup LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB BYPASSRLS;
+    END IF;
+END
+$$;
