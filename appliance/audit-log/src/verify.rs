@@ -22,6 +22,8 @@ pub struct Verifier {
     line: u64,
     stage: Stage,
     newest: Option<Seal>,
+    /// Whether the newest seal's events are still being read.
+    open: bool,
     /// The events of the newest seal, each with its line's number.
     batch: Vec<(u64, Record<Event>)>,
     unsealed_ids: HashSet<Uuid>,
@@ -84,6 +86,7 @@ impl Verifier {
             line: 0,
             stage: Stage::Header,
             newest: None,
+            open: false,
             batch: Vec::new(),
             unsealed_ids: HashSet::new(),
             report: Report::default(),
@@ -228,14 +231,15 @@ impl Verifier {
             return Err(Finding::SealReplaced { seq });
         }
         self.newest = Some(seal);
+        self.open = true;
         Ok(())
     }
 
     fn close_batch(&mut self) -> Result<(), Finding> {
         let batch = std::mem::take(&mut self.batch);
         match &self.newest {
-            Some(seal) => check_batch(seal, &batch),
-            None => Ok(()),
+            Some(seal) if std::mem::take(&mut self.open) => check_batch(seal, &batch),
+            _ => Ok(()),
         }
     }
 
