@@ -13,6 +13,12 @@ static ZONE: LazyLock<TimeZone> =
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
 
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock(…)")
+    }
+}
+
 impl Clock {
     /// The system's clock.
     #[must_use]

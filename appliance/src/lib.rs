@@ -13,7 +13,13 @@ pub mod keys;
 pub mod inference;
 
 // Machinery shared by the rooms.
+pub mod web;
+pub mod api;
+pub mod audit;
 
 // The rooms.
+pub mod accounts;
 
 // What puts them together.
+pub mod app;
+pub mod lifecycle;

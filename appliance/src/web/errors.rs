@@ -5,7 +5,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{App, MaybeSession, Page, Shell};
+use super::{App, Page};
 use crate::error::{Error, FieldError};
 
 /// What an error response carries to [`render_errors`].
@@ -47,7 +47,7 @@ pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
 }
 
 /// Renders errors of every route, and bare 404s and 405s of the router, in one form.
-pub async fn render_errors(State(app): State<App>, session: MaybeSession, request: Request, next: Next) -> Response {
+pub async fn render_errors(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
     let api = is_api(&path, request.headers());
@@ -70,7 +70,7 @@ pub async fn render_errors(State(app): State<App>, session: MaybeSession, reques
     } else if carried.status == StatusCode::UNAUTHORIZED && get && !fragment {
         axum::response::Redirect::to(&format!("/login?next={}", encode(&asked))).into_response()
     } else {
-        render_page_error(&app, session.0.as_ref(), carried.status, &carried.detail, &carried.fields)
+        page(&app, &carried)
     };
     for name in [header::RETRY_AFTER, header::ALLOW] {
         if let Some(value) = response.headers().get(&name) {
@@ -137,39 +137,31 @@ fn problem(carried: &Carried, path: &str) -> Response {
     (carried.status, headers, body.to_string()).into_response()
 }
 
-/// The page for an error. Also for handlers that catch an error themselves.
-#[must_use]
-pub fn render_page_error(app: &App, session: Option<&super::Session>, status: StatusCode, detail: &str, fields: &[FieldError]) -> Response {
-    let page = ErrorPage {
-        shell: session.map(|s| Shell::plain(s, title(status), "")),
-        title: title(status).into(),
-        status: status.as_u16(),
-        detail: detail.into(),
-        fields: fields.to_vec(),
-    };
+/// The page for an error. It stands alone, so that it can be shown whatever failed.
+fn page(app: &App, carried: &Carried) -> Response {
+    let help = carried.fields.iter().map(|f| f.message.as_ref()).collect::<Vec<_>>().join(" ");
+    let page = ErrorPage { title: title(carried.status), detail: carried.detail.clone(), help, reference: None };
     match super::html(app, &page) {
-        Ok(response) => (status, response).into_response(),
-        Err(_) => (status, detail.to_owned()).into_response(),
+        Ok(response) => (carried.status, response).into_response(),
+        Err(_) => (carried.status, carried.detail.clone()).into_response(),
     }
 }
 
 /// `web/error.html`.
 #[derive(serde::Serialize)]
 struct ErrorPage {
-    shell: Option<Shell>,
-    title: String,
-    status: u16,
+    title: &'static str,
     detail: String,
-    fields: Vec<FieldError>,
+    help: String,
+    reference: Option<String>,
 }
 
 impl Page for ErrorPage {
     const TEMPLATE: &'static str = "web/error.html";
     fn samples() -> Vec<Self> {
-        let fields = vec![FieldError { field: "birth_date".into(), message: "Enter a date such as 14-Mar-1992.".into() }];
         vec![
-            Self { shell: None, title: "Not found".into(), status: 404, detail: "This does not exist.".into(), fields: Vec::new() },
-            Self { shell: Some(Shell::sample()), title: "Some details need attention".into(), status: 422, detail: "Some details need attention.".into(), fields },
+            Self { title: "Not found", detail: "This does not exist, or it is not in your practice.".into(), help: String::new(), reference: None },
+            Self { title: "Something went wrong", detail: "Nothing was changed.".into(), help: "Try again.".into(), reference: Some("0193".into()) },
         ]
     }
 }

@@ -9,7 +9,7 @@ mod page;
 mod session;
 
 pub use assets::serve as serve_asset;
-pub use errors::{is_api, render_errors, render_page_error};
+pub use errors::render_errors;
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
 pub use headers::{SECURITY_POLICY, security_headers};
@@ -19,11 +19,13 @@ pub use session::{COOKIE, MaybeSession, Permission, Role, Session, SessionKind, 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, PracticeTx};
 use crate::error::Result;
-use crate::inference::Inference;
+use crate::inference::{Health, Inference};
 use crate::keys::Keyring;
 
 /// What handlers work with. Cheap to clone.
@@ -43,6 +45,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The drafting service.
     pub inference: Inference,
+    /// What the drafting service last said of itself; asked every few seconds.
+    pub ai: ArcSwap<Health>,
     /// Page templates.
     pub templates: Templates,
     /// Changes to tell open pages of.
@@ -79,5 +83,17 @@ impl App {
     /// When the database does not answer.
     pub async fn begin_with(&self, session: &Session, event: crate::db::AuditEvent) -> Result<PracticeTx> {
         PracticeTx::open_with(&self.db, &session.actor(), self.clock.now(), event).await
+    }
+}
+
+/// Keeps [`Parts::ai`] fresh until the program stops.
+pub async fn watch_inference(app: App, stop: tokio_util::sync::CancellationToken) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(2));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => app.ai.store(Arc::new(app.inference.health().await)),
+            () = stop.cancelled() => return,
+        }
     }
 }

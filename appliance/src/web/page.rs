@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::{Html, IntoResponse, Response};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 use super::{App, Permission, Session, assets};
 use crate::error::{Error, Result};
@@ -28,10 +28,15 @@ impl std::fmt::Debug for Templates {
 }
 
 /// Templates of the shell itself.
-const SHELL: [(&str, &str); 3] = [
+const SHELL: [(&str, &str); 8] = [
     ("base.html", include_str!("base.html")),
     ("components/macros.html", include_str!("components/macros.html")),
+    ("components/forms.html", include_str!("components/forms.html")),
+    ("components/banner.html", include_str!("components/banner.html")),
+    ("components/appointment.html", include_str!("components/appointment.html")),
+    ("components/draft.html", include_str!("components/draft.html")),
     ("web/error.html", include_str!("error.html")),
+    ("web/message.html", include_str!("message.html")),
 ];
 
 impl Templates {
@@ -43,8 +48,7 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        environment.set_syntax(minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.add_function("asset", |name: &str| {
             assets::url(name).ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("there is no asset {name}")))
         });
@@ -61,7 +65,7 @@ impl Templates {
     /// When the template names a field the page does not have.
     pub fn render<P: Page>(&self, page: &P) -> Result<String> {
         let template = self.0.get_template(P::TEMPLATE).map_err(Error::internal)?;
-        template.render(Value::from_serialize(page)).map_err(|e| Error::internal(format!("{e:#}")))
+        template.render(minijinja::value::Serde(page)).map_err(|e| Error::internal(format!("{e:#}")))
     }
 }
 
@@ -79,10 +83,19 @@ pub struct Shell {
     title: String,
     active: &'static str,
     user: ShellUser,
+    csrf: &'static str,
     nav: Vec<NavItem>,
     unsigned_notes: i64,
     can_book: bool,
     can_add_patient: bool,
+    server: ShellServer,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+struct ShellServer {
+    connected: bool,
+    ai_ready: bool,
+    ai_text: String,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -112,17 +125,22 @@ const NAV: [(&str, &str, &str, &str, Permission); 5] = [
 impl Shell {
     /// The frame for whoever is signed in; `active` is the key of the navigation entry.
     #[must_use]
-    pub fn plain(session: &Session, title: impl Into<String>, active: &'static str) -> Self {
-        Self::with_unsigned(session, title, active, 0)
+    pub fn plain(app: &App, session: &Session, title: impl Into<String>, active: &'static str) -> Self {
+        Self::new(session, &app.ai.load(), title.into(), active, 0)
     }
 
     /// The same, with the number of unsigned notes beside "Notes".
     #[must_use]
-    pub fn with_unsigned(session: &Session, title: impl Into<String>, active: &'static str, unsigned_notes: i64) -> Self {
+    pub fn with_unsigned(app: &App, session: &Session, title: impl Into<String>, active: &'static str, unsigned_notes: i64) -> Self {
+        Self::new(session, &app.ai.load(), title.into(), active, unsigned_notes)
+    }
+
+    fn new(session: &Session, ai: &crate::inference::Health, title: String, active: &'static str, unsigned_notes: i64) -> Self {
         let initials = session.display_name.split_whitespace().filter_map(|w| w.chars().next()).take(2).collect::<String>().to_uppercase();
         Self {
-            title: title.into(),
+            title,
             active,
+            csrf: "",
             user: ShellUser { initials, name: session.display_name.clone(), role_label: session.role.label() },
             nav: NAV
                 .iter()
@@ -138,12 +156,22 @@ impl Shell {
             unsigned_notes,
             can_book: session.may(Permission::Book),
             can_add_patient: session.may(Permission::EditPatients),
+            server: ShellServer {
+                connected: true,
+                ai_ready: matches!(ai.state.as_str(), "ready" | "degraded"),
+                ai_text: match ai.state.as_str() {
+                    "ready" => "Ready, nothing leaves this building".into(),
+                    "degraded" => "Slower than usual, nothing leaves this building".into(),
+                    "starting" => "Starting, ready in a moment".into(),
+                    _ => "Not running. Everything else works; write the note yourself.".into(),
+                },
+            },
         }
     }
 
     /// An example for template tests.
     #[must_use]
     pub fn sample() -> Self {
-        Self::with_unsigned(&Session::sample(), "Example", "day", 3)
+        Self::new(&Session::sample(), &crate::inference::Health::default(), "Example".into(), "day", 3)
     }
 }

@@ -1,0 +1,24 @@
+//! People who log in: passwords, sessions, lockout and tokens for programs.
+
+mod pages;
+mod password;
+mod rules;
+mod store;
+mod tokens;
+
+pub use password::{Passwords, hash_password};
+pub use store::{NewUser, create_user};
+pub use tokens::{TokenRequest, create_token};
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::web::App;
+
+/// Templates of this room.
+pub const TEMPLATES: &[(&str, &str)] = &[("accounts/login.html", include_str!("../web/login.html"))];
+
+/// Pages of this room that need no session.
+pub fn routes() -> Router<App> {
+    Router::new().route("/login", get(pages::show).post(pages::sign_in)).route("/logout", post(pages::sign_out))
+}

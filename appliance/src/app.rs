@@ -1,0 +1,94 @@
+//! The router: every room's routes, and what wraps them all.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use http::StatusCode;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::csrf::CsrfLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::web::{App, Templates};
+use crate::{accounts, audit, web};
+
+/// Largest body of a request: a note of 256 KB as JSON fits, with room.
+const BODY_LIMIT: usize = 2 * 1024 * 1024;
+
+/// Every template of the product.
+///
+/// # Errors
+/// The first template that does not parse.
+pub fn templates() -> Result<Templates, minijinja::Error> {
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES])
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Hadada", description = "The practice's JSON API. Times are RFC 3339 with offset, ids are UUIDs, errors are RFC 9457 problem documents, lists are `{items, next}`."))]
+struct ApiDocument;
+
+fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(ApiDocument::openapi()).split_for_parts()
+}
+
+/// The OpenAPI 3.1 document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api().1
+}
+
+/// All routes, ready to serve.
+pub fn router(app: App) -> Router {
+    let (api, document) = api();
+    let document = axum::Json(document);
+    Router::new()
+        .route("/", get(|| async { Redirect::to("/day") }))
+        .merge(accounts::routes())
+        .merge(audit::routes())
+        .route("/events", get(web::event_stream))
+        .merge(api)
+        .route("/api/openapi.json", get(move || async move { document }))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, std::time::Duration::from_secs(120)))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(CsrfLayer::new())
+        .route("/a/{file}", get(web::serve_asset))
+        .route("/sw.js", get(web::serve_asset))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .layer(axum::Extension(accounts::Passwords::default()))
+        .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+        .layer(middleware::from_fn_with_state(app.clone(), web::render_errors))
+        .layer(middleware::from_fn_with_state(app.clone(), web::security_headers))
+        .with_state(app)
+}
+
+/// What [`ready`] answers.
+#[derive(serde::Serialize)]
+struct Ready {
+    ready: bool,
+    version: &'static str,
+    database: &'static str,
+    migrations: &'static str,
+    inference: crate::inference::Health,
+}
+
+/// `GET /readyz`: 200 when the clinic can work. The model may be away: the clinic works on.
+async fn ready(State(app): State<App>) -> Response {
+    let schema = app.db.schema_is_current().await;
+    let ready = matches!(schema, Ok(true));
+    let body = Ready {
+        ready,
+        version: env!("CARGO_PKG_VERSION"),
+        database: if schema.is_ok() { "ok" } else { "down" },
+        migrations: match schema {
+            Ok(true) => "current",
+            Ok(false) => "behind: run `hadada migrate`",
+            Err(_) => "unknown",
+        },
+        inference: crate::inference::Health::clone(&app.ai.load()),
+    };
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, axum::Json(body)).into_response()
+}

@@ -1,0 +1,25 @@
+//! The tamper-evident audit log: sealing, export, and the page that shows who looked at what.
+//!
+//! Events are written by [`crate::db::PracticeTx`], in the transaction of what they tell of. Here they are sealed in Merkle
+//! batches within a second, and read.
+
+mod export;
+mod pages;
+mod sealer;
+mod store;
+
+pub use export::export;
+pub use sealer::{Sealer, SealingState};
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::web::App;
+
+/// Templates of this room.
+pub const TEMPLATES: &[(&str, &str)] = &[("audit/patient.html", include_str!("patient.html"))];
+
+/// Pages of this room.
+pub fn routes() -> Router<App> {
+    Router::new().route("/patients/{id}/audit", get(pages::patient))
+}
