@@ -143,11 +143,6 @@ impl Tokenizer {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// Names of special tokens and their numbers, longest first.
-    pub fn special_names(&self) -> &[(String, Token)] {
-        &self.special_names
-    }
-
     /// Tokens of a text; names of special tokens are ordinary text.
     ///
     /// # Errors

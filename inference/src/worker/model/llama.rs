@@ -120,11 +120,6 @@ impl Shape {
             epsilon: file.float("llama.attention.layer_norm_rms_epsilon")?,
         })
     }
-
-    /// Memory of one block of the cache, in bytes.
-    pub fn cache_block_bytes(&self) -> usize {
-        self.kv.block_elements() * size_of::<u16>()
-    }
 }
 
 fn matrix(file: &Gguf, name: &str, rows: usize, columns: usize) -> Result<Matrix, GgufError> {
