@@ -1,1 +1,2 @@
 //! The practice.
+pub mod drafting;
