@@ -92,6 +92,16 @@ pub fn content_stems(text: &str) -> std::collections::HashSet<String> {
     source::stems(&tokens).into_iter().chain(figures).collect()
 }
 
+/// Whether a stem (of [`content_stems`]) names a part of the body.
+pub fn names_body_part(stem: &str) -> bool {
+    body::part(stem).is_some()
+}
+
+/// Whether a text has a figure with a clinical unit, a range or a score: "0-118", "4/5", "38.2 °".
+pub fn measures(text: &str) -> bool {
+    numbers::quantities(&tokens::read(text), false).iter().any(|q| q.over.is_some() || matches!(q.unit, Some((numbers::Kind::Angle | numbers::Kind::Rate | numbers::Kind::Pressure, _))))
+}
+
 /// Flags of `sentence` against the statements it cites. Each statement may hold several lines with speakers
 /// ("Doctor: …"); a question takes the polarity of its answer.
 pub fn check(sentence: &str, cited: &[&str]) -> Vec<Flag> {

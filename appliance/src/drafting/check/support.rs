@@ -23,7 +23,13 @@ pub(super) fn missing_parts(sentence: &[Token], source: &Source) -> Vec<String> 
 pub fn unsupported(sentence: &str, cited: &[&str], tolerance: f64) -> Option<Flag> {
     let source = Source::read(cited);
     let tokens = tokens::read(sentence);
-    let content: Vec<&Token> = tokens.iter().filter(|t| !t.stem.is_empty() && t.text.chars().count() > 2).collect();
-    let new: Vec<String> = content.iter().filter(|t| !source.has(&t.stem)).map(|t| t.text.clone()).collect();
-    (!new.is_empty() && new.len() as f64 > tolerance * content.len() as f64).then(|| Flag::new(FlagKind::Unsupported, new))
+    let new: Vec<String> = tokens.iter().filter(|t| !t.stem.is_empty() && t.text.chars().count() > 2 && !NEUTRAL.contains(&t.text.as_str()) && !source.has(&t.stem)).map(|t| t.text.clone()).collect();
+    let content = tokens.iter().filter(|t| t.number.is_some() || (!t.stem.is_empty() && t.text.chars().count() > 2)).count();
+    (!new.is_empty() && new.len() as f64 > tolerance * content as f64).then(|| Flag::new(FlagKind::Unsupported, new))
 }
+
+/// Words with which a note spells out what a rough line leaves unsaid; new, they claim nothing.
+const NEUTRAL: &[&str] = &[
+    "strength", "muscle", "test", "exam", "examination", "assessment", "observed", "measured", "performed", "found", "present", "shows", "showed", "reports", "advised", "plan", "planned", "session", "treatment", "review", "visit", "score", "rated", "rates",
+    "level", "out", "was", "were", "will", "clinician", "therapist", "recommended", "recommend", "instructed", "experiencing", "experiences", "complains", "complaint", "describes", "following", "including", "range", "motion", "minutes", "degrees", "daily",
+];
