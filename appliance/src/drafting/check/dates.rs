@@ -66,6 +66,12 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                 }
             }
         }
+        if used == 0 && text(i + 1) == "/" {
+            if let (Some(m @ 1..=12), Some(y @ 1900..=2099)) = (whole(tokens.get(i)), whole(tokens.get(i + 2))) {
+                date = Date { year: Some(y), month: Some(m), ..date };
+                used = 3;
+            }
+        }
         if used == 0 {
             if let Some(m) = tokens.get(i).and_then(month).filter(|_| surely_month(tokens, i)) {
                 date.month = Some(m);

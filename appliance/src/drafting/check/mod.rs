@@ -114,6 +114,7 @@ pub fn check(sentence: &str, cited: &[&str]) -> Vec<Flag> {
         (FlagKind::Side, sides::missing(&tokens, &source)),
         (FlagKind::Drug, drugs::missing(&tokens, &source)),
         (FlagKind::Negation, negation::conflicts(&tokens, &source)),
+        (FlagKind::Unsupported, negation::new_findings(&tokens, &source)),
         (FlagKind::BodyPart, support::missing_parts(&tokens, &source)),
     ];
     found.into_iter().filter(|(_, words)| !words.is_empty()).map(|(kind, words)| Flag::new(kind, words)).collect()

@@ -4,6 +4,8 @@ use super::body;
 use super::source::{Source, Unit, stems};
 use super::tokens::Token;
 use super::words;
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// Whether a word is said to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub(super) enum Polarity {
 }
 
 /// Cues whose scope runs through a list ("denies fever, chills or cough").
-const LIST_CUES: &[&str] = &["no", "denies", "deny", "denied", "denying", "without", "never", "nor", "neither", "non"];
+const LIST_CUES: &[&str] = &["no", "denies", "deny", "denied", "denying", "without", "never", "nor", "neither"];
 /// Words that begin another clause, where a scope ends.
 const NEW_CLAUSE: &[&str] = &["but", "however", "although", "though", "except", "because", "until", "unless", "so", "yet"];
 const AFTER_COMMA: &[&str] = &[
@@ -32,7 +34,12 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
     for i in 0..n {
         let word = text(i);
         if LIST_CUES.contains(&word) || (word == "negative" && text(i + 1) == "for") || (matches!(word, "free" | "absence" | "lack") && matches!(text(i + 1), "of" | "from")) || word == "lacks" {
-            if word == "no" && (i + 1 >= n || (tokens[i + 1].is_mark() && text(i + 1) != "-") || text(i + 1) == "no") {
+            let closes = i + 1 >= n || (tokens[i + 1].is_mark() && text(i + 1) != "-");
+            if word == "no" && closes && i > 0 && !tokens[i - 1].is_mark() && !filler(text(i - 1)) && text(i - 1) != "no" && text(i - 1) != "or" {
+                backwards(tokens, i, &mut flips); // "nausea no"
+                continue;
+            }
+            if word == "no" && (closes || text(i + 1) == "no" || NOT_A_CUE.contains(&text(i + 1))) {
                 continue; // an answer
             }
             scope(tokens, i + 1, true, &mut flips);
@@ -46,12 +53,9 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
                 *o = true;
             }
         } else if matches!(word, "negative" | "absent" | "none") && text(i + 1) != "for" && (i + 1 >= n || tokens[i + 1].is_mark()) {
-            // "Spurling's is negative", "Fever: none"
-            let mut k = i;
-            while k > 0 && !matches!(text(k - 1), "." | ";" | "," | "but") {
-                k -= 1;
-                flips[k] += 1;
-            }
+            backwards(tokens, i, &mut flips); // "Spurling's is negative", "Fever: none"
+        } else if word == "negative" && !matches!(text(i + 1), "impact" | "effect" | "effects" | "thoughts") {
+            scope(tokens, i + 1, true, &mut flips); // "Negative varus stress test"
         }
     }
     (0..n)
@@ -64,6 +68,18 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
             }
         })
         .collect()
+}
+
+/// After these, "no" answers and doesn't negate: "no i just", "no it's fine".
+const NOT_A_CUE: &[&str] = &["just", "i", "it", "he", "she", "but", "not", "really", "that", "we", "they", "you", "um", "uh", "only", "thank", "so", "actually", "nothing", "my", "the", "this", "there", "okay", "longer", "well"];
+
+/// A cue that stands behind what it negates.
+fn backwards(tokens: &[Token], from: usize, flips: &mut [u32]) {
+    let mut k = from;
+    while k > 0 && !matches!(tokens[k - 1].text.as_str(), "." | ";" | "," | "but" | "?" | "okay" | "alright") {
+        k -= 1;
+        flips[k] += 1;
+    }
 }
 
 fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
@@ -105,7 +121,8 @@ enum Answer {
 /// Gives the words of a question the polarity of its answer.
 pub(super) fn answer_questions(units: &mut [Unit]) {
     for i in 0..units.len() {
-        if !is_question(&units[i].tokens) {
+        let last_of_turn = units.get(i + 1).is_none_or(|u| u.turn != units[i].turn);
+        if !is_question(&units[i].tokens, last_of_turn) {
             continue;
         }
         let next = units[i + 1..].iter().take(2).find(|u| u.tokens.iter().any(|t| !t.is_mark() && !filler(&t.text)));
@@ -124,8 +141,16 @@ fn filler(word: &str) -> bool {
     matches!(word, "um" | "uh" | "well" | "oh" | "so" | "hmm" | "mm" | "okay" | "you" | "know" | "like" | "i" | "mean")
 }
 
-fn is_question(tokens: &[Token]) -> bool {
+fn is_question(tokens: &[Token], last_of_turn: bool) -> bool {
     if tokens.last().is_some_and(|t| t.text == "?") {
+        return true;
+    }
+    if !last_of_turn {
+        return false;
+    }
+    // Transcripts without marks: "okay and how about any nausea or vomiting"
+    let pair = |a: &str, b: &str| tokens.windows(2).any(|w| w[0].text == a && w[1].text == b);
+    if pair("how", "about") || pair("what", "about") || ["do", "have", "are", "did"].iter().any(|v| pair(v, "you")) || pair("is", "there") {
         return true;
     }
     let first = tokens.iter().find(|t| !t.is_mark() && !matches!(t.text.as_str(), "and" | "okay" | "so" | "um" | "uh" | "alright" | "all" | "right"));
@@ -152,41 +177,66 @@ fn answer(tokens: &[Token]) -> Option<Answer> {
 pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mine = polarity(sentence);
     let near = stems(sentence);
-    let mut against: Vec<(usize, String)> = Vec::new();
-    let mut with = 0usize;
-    let mut with_negated = 0usize;
     let scores: Vec<f64> = (0..source.units.len()).map(|i| source.nearness(&near, i)).collect();
+    let mut against: Vec<usize> = Vec::new();
+    let (mut with, mut with_negated) = (0usize, 0usize);
     for (at, token) in sentence.iter().enumerate() {
         if token.stem.is_empty() || mine[at] == Polarity::Open || !source.has(&token.stem) || body::part(&token.stem).is_some() || weightless(&token.stem) {
             continue;
         }
-        let mut found: Vec<(f64, Polarity)> = Vec::new();
-        for (i, unit) in source.units.iter().enumerate() {
-            for (t, p) in unit.tokens.iter().zip(&unit.polarity) {
-                if t.stem == token.stem {
-                    found.push((scores[i], *p));
-                }
-            }
-        }
+        let found: Vec<(f64, Polarity)> = source
+            .units
+            .iter()
+            .zip(&scores)
+            .flat_map(|(unit, score)| unit.tokens.iter().zip(&unit.polarity).filter(|(t, _)| t.stem == token.stem).map(|(_, p)| (*score, *p)))
+            .filter(|(_, p)| *p != Polarity::Open)
+            .collect();
         let best = found.iter().map(|f| f.0).fold(0.0, f64::max);
-        let supported = found.iter().any(|(s, p)| *s >= best * 0.8 && (*p == mine[at] || *p == Polarity::Open));
-        if supported {
+        if found.is_empty() {
+            continue;
+        }
+        if found.iter().any(|(s, p)| *s >= best * NEAR && *p == mine[at]) {
             with += 1;
             with_negated += usize::from(mine[at] == Polarity::Negated);
         } else {
-            against.push((at, token.text.clone()));
+            against.push(at);
         }
     }
-    // A negated part of the sentence is judged by itself: one "not" concerns few of its words.
-    let negated = against.iter().filter(|(at, _)| mine[*at] == Polarity::Negated).count();
+    // What is negated is judged by itself: one "not" concerns few of a sentence's words. A finding that is denied
+    // in the source weighs more than another word.
+    let negated = against.iter().filter(|at| mine[**at] == Polarity::Negated).count();
+    let findings = against.iter().filter(|at| mine[**at] == Polarity::Affirmed && finding(&sentence[**at].stem)).count();
     let affirmed = against.len() - negated;
-    let bad = (negated > 0 && negated >= with_negated) || (affirmed > 0 && affirmed * 2 >= with.saturating_sub(with_negated));
-    if bad { against.into_iter().map(|(_, w)| w).collect() } else { Vec::new() }
+    let with_affirmed = with - with_negated;
+    let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 2 >= with_affirmed || affirmed > with_affirmed;
+    if bad { against.into_iter().map(|at| sentence[at].text.clone()).collect() } else { Vec::new() }
+}
+
+/// Mentions nearly as near as the nearest count too.
+const NEAR: f64 = 0.8;
+
+/// Findings that the sentence affirms and the source doesn't name at all.
+pub(super) fn new_findings(sentence: &[Token], source: &Source) -> Vec<String> {
+    let mine = polarity(sentence);
+    sentence.iter().zip(mine).filter(|(t, p)| *p == Polarity::Affirmed && finding(&t.stem) && !source.has(&t.stem)).map(|(t, _)| t.text.clone()).collect()
+}
+
+/// Signs and symptoms: words that a note either affirms or denies.
+fn finding(stem: &str) -> bool {
+    static FINDINGS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        "murmur gallop rub rubs swelling thyromegaly lymphadenopathy adenopathy pain fever chills nausea vomiting diarrhea constipation cough wheezing wheeze rash dyspnea headache headaches dizziness numbness tingling weakness erythema ecchymosis
+         fracture dislocation infection bleeding syncope palpitations seizure hernia mass lesion ulcer rhonchi crackles rales cyanosis clubbing jaundice bruit bruits distension deformity instability contracture crepitus spasm atrophy drainage
+         discharge melena hematochezia dysuria hematuria incontinence stiffness fatigue clicking locking giving laxity guarding rebound thrombosis hydronephrosis pneumonia congestion itching cramping spasticity clonus lag bruising"
+            .split_whitespace()
+            .map(words::stem_of)
+            .collect()
+    });
+    FINDINGS.contains(stem)
 }
 
 /// Words too general for their polarity to say anything.
 fn weightless(stem: &str) -> bool {
-    matches!(stem, "history" | "issue" | "issu" | "evidenc" | "chang" | "problem" | "symptom" | "exam" | "examin" | "examination" | "evidence" | "sign" | "change" | "level" | "side" | "area" | "year" | "family" | "show" | "discuss" | "recommend" | "plan" | "follow" | "visit")
+    matches!(stem, "negative" | "negativ" | "positive" | "positiv" | "school" | "type" | "question" | "history" | "issue" | "issu" | "evidenc" | "chang" | "problem" | "symptom" | "exam" | "examin" | "examination" | "evidence" | "sign" | "change" | "level" | "side" | "area" | "year" | "family" | "show" | "discuss" | "recommend" | "plan" | "follow" | "visit")
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ pub(super) struct Quantity {
     pub unit: Option<(Kind, f64)>,
     /// The figure after "/", "out of" or "over".
     pub over: Option<f64>,
+    /// Whether it stands after "/", "out of" or "over".
+    pub under: bool,
+    /// The other end of a range: "2-3", "four or five".
+    pub to: Option<f64>,
+    /// "type", "grade", "stage" before it.
+    pub label: Option<String>,
     pub at: usize,
 }
 
@@ -70,9 +76,18 @@ pub(super) fn quantities(tokens: &[Token], implied: bool) -> Vec<Quantity> {
     let mut out = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         if let Some(number) = &token.number {
-            out.push(Quantity { number: number.clone(), unit: unit_after(tokens, at), over: over(tokens, at), at });
+            let before = |back: usize| at.checked_sub(back).map_or("", |k| text(k));
+            out.push(Quantity {
+                number: number.clone(),
+                unit: unit_after(tokens, at),
+                over: over(tokens, at),
+                under: matches!(before(1), "/" | "over") || (before(1) == "of" && before(2) == "out"),
+                to: range_end(tokens, at),
+                label: Some(before(1)).filter(|w| matches!(*w, "type" | "grade" | "stage" | "class")).map(str::to_owned),
+                at,
+            });
         } else if implied {
-            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, at };
+            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, under: false, to: None, label: None, at };
             match token.text.as_str() {
                 "a" | "an" | "every" | "each" | "per" | "last" | "next" | "another" => {
                     let noun = if text(at + 1) == "single" { text(at + 2) } else { text(at + 1) };
@@ -131,6 +146,11 @@ fn over(tokens: &[Token], at: usize) -> Option<f64> {
     tokens.get(next).and_then(|t| t.number.as_ref()).map(|n| n.value)
 }
 
+/// "2-3", "2 to 3", "two or three".
+fn range_end(tokens: &[Token], at: usize) -> Option<f64> {
+    matches!(tokens.get(at + 1)?.text.as_str(), "-" | "to" | "or").then(|| tokens.get(at + 2)?.number.as_ref().map(|n| n.value))?
+}
+
 fn same(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-6 * a.abs().max(b.abs()).max(1.0)
 }
@@ -146,6 +166,9 @@ fn agree(mine: &Quantity, theirs: &Quantity) -> bool {
             // 14 days are two weeks; months and years only among themselves.
             same(mine.number.value * fa, theirs.number.value * fb) || (same(fa, fb) && equal) || (fa >= 365.0 && same(fb, 30.4) && same(mine.number.value * 12.0, theirs.number.value)) || (same(fa, 30.4) && fb >= 365.0 && same(mine.number.value, theirs.number.value * 12.0))
         }
+        // A bare figure in the source may be an age in years or a dose in mg, as people say them; nothing rarer.
+        (Some((Kind::Time, f)), None) => equal && (f >= 365.0 || f < 0.1 || theirs.to.is_some()),
+        (Some((Kind::Mass, f)), None) => equal && (same(f, 0.001) || f >= 400.0),
         _ => equal,
     }
 }
@@ -184,7 +207,13 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
             let unit = &source.units[i];
             let hit = list.iter().any(|q| {
                 agree(&mine, q)
-                    && mine.over.is_none_or(|o| q.over.is_none_or(|x| same(o, x)) && (q.over.is_some() || list.iter().any(|p| agrees_value(o, p)) || beside(&theirs, i, o)))
+                    && (!q.under || mine.under)
+                    && (mine.label.is_none() || mine.label == q.label)
+                    && mine.over.is_none_or(|o| match q.over {
+                        Some(x) => same(o, x),
+                        None => list.iter().any(|p| p.at > q.at && p.at - q.at < 6 && agrees_value(o, p)),
+                    })
+                    && mine.to.is_none_or(|o| list.iter().any(|p| p.at != q.at && agrees_value(o, p)) || q.number.also.iter().any(|v| same(*v, o)))
                     && drug.as_ref().is_none_or(|d| medicine(&unit.tokens, q.at).is_none_or(|m| m == *d))
             });
             if hit {
@@ -193,7 +222,9 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
                 found = true;
             }
         }
-        if !found || best_same < needed {
+        let padded = mine.number.digits && sentence[mine.at].text.len() > 1 && sentence[mine.at].text.starts_with('0') && !sentence[mine.at].text.starts_with("0.") && !clock(sentence, mine.at);
+        let equal_ends = mine.to.is_some_and(|o| same(o, mine.number.value));
+        if !found || best_same < needed || padded || equal_ends {
             out.push(shown(sentence, &mine));
         }
     }
@@ -208,8 +239,9 @@ fn agrees_value(value: f64, q: &Quantity) -> bool {
     same(value, q.number.value) || q.number.also.iter().any(|v| same(value, *v))
 }
 
-fn beside(all: &[Vec<Quantity>], i: usize, value: f64) -> bool {
-    [i.wrapping_sub(1), i + 1].iter().filter_map(|k| all.get(*k)).flatten().any(|q| agrees_value(value, q))
+/// "9:05"
+fn clock(tokens: &[Token], at: usize) -> bool {
+    at > 0 && tokens[at - 1].text == ":"
 }
 
 /// Number words that count nothing: "one of", "first", "second".

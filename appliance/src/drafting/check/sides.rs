@@ -76,6 +76,22 @@ fn anchor(tokens: &[Token], at: usize) -> Option<&'static str> {
     after.or_else(|| tokens[..at].iter().rev().take(10).take_while(|t| !stop(t)).filter(|t| !body::general(&t.stem)).find_map(|t| body::part(&t.stem)))
 }
 
+/// Further parts that share a side: "left hip pain and shoulder pain".
+fn shared(tokens: &[Token], mention: &Mention) -> Vec<&'static str> {
+    let mut joined = false;
+    let mut out = Vec::new();
+    for (k, token) in tokens.iter().enumerate().skip(mention.at + 1).take(8) {
+        if matches!(token.text.as_str(), "." | ";" | "?" | "but" | "so" | "okay") || side_at(tokens, k, false).is_some() {
+            break;
+        }
+        joined |= token.text == "and";
+        if let Some(part) = body::part(&token.stem).filter(|p| joined && mention.part != Some(*p) && !body::general(&token.stem)) {
+            out.push(part);
+        }
+    }
+    out
+}
+
 /// Sides named in the sentence that the source doesn't give to that part of the body.
 pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
     let mine = mentions(sentence, true);
@@ -86,11 +102,12 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
     let mut theirs: Vec<Mention> = Vec::new();
     let mut recent: Option<(&'static str, usize)> = None;
     for (i, unit) in source.units.iter().enumerate() {
-        for mut mention in mentions(&unit.tokens, false) {
+        for (mut mention, more) in mentions(&unit.tokens, false).into_iter().map(|m| { let more = shared(&unit.tokens, &m); (m, more) }) {
             if mention.part.is_none() {
                 mention.part = recent.filter(|(_, at)| i - at <= 3).map(|(p, _)| p);
             }
             mention.at = i;
+            theirs.extend(more.into_iter().map(|part| Mention { part: Some(part), ..mention.clone() }));
             theirs.push(mention);
         }
         if let Some(part) = unit.tokens.iter().rev().filter(|t| !body::general(&t.stem)).find_map(|t| body::part(&t.stem)) {
@@ -109,14 +126,17 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
             Side::Both => {
                 of_part.iter().any(|m| m.side == Side::Both)
                     || (of_part.iter().any(|m| m.side == Side::Left) && of_part.iter().any(|m| m.side == Side::Right))
-                    || (of_part.is_empty() && mention.part.is_some_and(|p| named_plural(source, p)))
+                    || mention.part.is_some_and(|p| named_plural(source, p, of_part.is_empty()))
             }
             side => {
-                let same: Vec<&&Mention> = of_part.iter().filter(|m| m.side == side).collect();
-                let other: Vec<&&Mention> = of_part.iter().filter(|m| m.side != side && m.side != Side::Both).collect();
-                let best = |list: &[&&Mention]| list.iter().map(|m| source.nearness(&near, m.at) + if m.part == mention.part { 0.5 } else { 0.0 }).fold(0.0, f64::max);
-                // Both sides occur: the one said nearer to this sentence's words counts.
-                !same.is_empty() && (other.is_empty() || best(&same) >= best(&other) * NEARER)
+                let support = |of: &dyn Fn(&Mention) -> bool| {
+                    let mine: Vec<f64> = of_part.iter().filter(|m| of(m)).map(|m| source.nearness(&near, m.at) + if m.part == mention.part { 0.5 } else { 0.0 }).collect();
+                    (mine.len(), mine.iter().copied().fold(0.0, f64::max) + OFTEN * mine.len().min(4) as f64)
+                };
+                let same = support(&|m| m.side == side);
+                let other = support(&|m| m.side != side && m.side != Side::Both);
+                // Both sides occur: the one said nearer to this sentence's words, and more often, counts.
+                same.0 > 0 && (other.0 == 0 || same.1 >= other.1 - 1e-9)
             }
         };
         if !ok {
@@ -126,13 +146,14 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
     out
 }
 
-/// How near the same side must be said, against the other side's nearest mention.
-const NEARER: f64 = 0.75;
+/// What each further mention of a side adds to its nearest one.
+const OFTEN: f64 = 0.35;
 
-/// "your lungs sound clear": paired parts in the plural stand for both.
-fn named_plural(source: &Source, part: &str) -> bool {
-    source.units.iter().flat_map(|u| &u.tokens).any(|t| (t.text.ends_with('s') || t.text == "feet") && body::part(&t.stem).is_some_and(|p| body::fits(p, part)))
-        || source.units.iter().flat_map(|u| &u.tokens).any(|t| matches!(t.text.as_str(), "each" | "either" | "both" | "sides"))
+/// "your lungs sound clear": paired parts in the plural stand for both; `loosely`, a part within or around it too.
+fn named_plural(source: &Source, part: &str, loosely: bool) -> bool {
+    source.units.iter().flat_map(|u| &u.tokens).any(|t| {
+        ((t.text.ends_with('s') || t.text == "feet") && body::part(&t.stem).is_some_and(|p| p == part || loosely && body::fits(p, part))) || loosely && matches!(t.text.as_str(), "each" | "either" | "both" | "sides")
+    })
 }
 
 #[cfg(test)]

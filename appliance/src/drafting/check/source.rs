@@ -11,6 +11,8 @@ pub(super) struct Unit {
     /// One per token.
     pub polarity: Vec<Polarity>,
     pub stems: HashSet<String>,
+    /// Which turn or line it belongs to.
+    pub turn: usize,
 }
 
 /// All units of the cited statements.
@@ -22,16 +24,16 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn read(statements: &[&str]) -> Self {
         let mut units = Vec::new();
+        let mut turn = 0;
         for line in statements.iter().flat_map(|s| s.lines()) {
             let line = without_speaker(line);
             for text in sentences(line) {
-                let tokens = tokens::read(text);
-                if tokens.is_empty() {
-                    continue;
+                for tokens in clauses(tokens::read(text)) {
+                    let stems = stems(&tokens);
+                    units.push(Unit { polarity: negation::polarity(&tokens), tokens, stems, turn });
                 }
-                let stems = stems(&tokens);
-                units.push(Unit { polarity: negation::polarity(&tokens), tokens, stems });
             }
+            turn += 1;
         }
         negation::answer_questions(&mut units);
         let mut count: HashMap<String, usize> = HashMap::new();
@@ -72,6 +74,29 @@ impl Source {
     }
 }
 
+/// Words with which speech begins another thought, where a transcript has no marks.
+const MARKERS: &[&str] = &["okay", "alright", "so", "now", "um", "uh", "but", "because", "well"];
+/// Most words of a clause that has no marks.
+const CLAUSE: usize = 36;
+
+/// Cuts a long run without marks into clauses.
+fn clauses(tokens: Vec<Token>) -> Vec<Vec<Token>> {
+    if tokens.len() <= 24 {
+        return if tokens.is_empty() { Vec::new() } else { vec![tokens] };
+    }
+    let mut out: Vec<Vec<Token>> = Vec::new();
+    let mut current: Vec<Token> = Vec::new();
+    for token in tokens {
+        let marker = MARKERS.contains(&token.text.as_str());
+        if (marker && current.len() >= 6) || (current.len() >= CLAUSE && token.number.is_none()) {
+            out.push(std::mem::take(&mut current));
+        }
+        current.push(token);
+    }
+    out.push(current);
+    out
+}
+
 /// Content stems of a text.
 pub(super) fn stems(tokens: &[Token]) -> HashSet<String> {
     tokens.iter().filter(|t| !t.stem.is_empty()).map(|t| t.stem.clone()).collect()
@@ -100,6 +125,8 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
         let next = i + c.len_utf8();
         let end = match c {
             '?' | '!' | ';' => true,
+            // "ninety eight . two": some transcripts write the point so.
+            '.' if text[..i].ends_with(' ') && tokens::small(text[next..].split_whitespace().next().unwrap_or("")).is_some() => false,
             '.' => {
                 let word = text[start..i].rsplit(char::is_whitespace).next().unwrap_or("");
                 !matches!(word.to_lowercase().as_str(), "dr" | "mr" | "mrs" | "ms" | "st" | "vs")

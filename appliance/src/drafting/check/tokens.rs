@@ -142,7 +142,7 @@ fn push_word(raw: &str, out: &mut Vec<Token>) {
     }
 }
 
-fn small(word: &str) -> Option<f64> {
+pub(super) fn small(word: &str) -> Option<f64> {
     const SMALL: [&str; 20] = [
         "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
     ];
@@ -177,6 +177,22 @@ fn spoken(tokens: Vec<Token>) -> Vec<Token> {
             out.push(Token::number(tokens[i..i + used].iter().map(|t| t.text.as_str()).collect::<Vec<_>>().join(" "), number));
             i += used;
             continue;
+        }
+        // "ninety eight . two", ". five": a spoken point, written as a mark.
+        if tokens[i].text == "." {
+            let whole = out.last().and_then(|t| t.number.as_ref()).map(|n| n.value);
+            if let Some((part, used)) = run(&tokens[i + 1..]).filter(|(n, _)| n.value < 10.0 && n.also.is_empty() && !n.ordinal) {
+                let value = whole.unwrap_or(0.0) + part.value / 10.0;
+                match out.last_mut().and_then(|t| t.number.as_mut()) {
+                    Some(number) => {
+                        number.also.push(number.value);
+                        number.value = (value * 10.0).round() / 10.0;
+                    }
+                    None => out.push(Token::number(format!(".{}", part.value), Number { value, also: vec![part.value], digits: false, ordinal: false })),
+                }
+                i += 1 + used;
+                continue;
+            }
         }
         let fixed = match tokens[i].text.as_str() {
             "once" => Some(1.0),
