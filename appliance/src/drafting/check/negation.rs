@@ -49,6 +49,9 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
                 flips[k] += 1;
             }
         } else if word == "not" && text(i + 1) != "only" {
+            if matches!(text(i + 1), "present" | "noted" | "seen" | "appreciated" | "evident" | "visible" | "found" | "identified" | "apparent" | "palpable" | "needed" | "required" | "indicated") {
+                backwards(tokens, i, &mut flips); // "a fracture is not seen"
+            }
             scope(tokens, i + 1, false, &mut flips);
         } else if matches!(word, "if" | "whether" | "unless" | "should") && (word != "should" || text(i + 1) == "you") {
             for (k, o) in open.iter_mut().enumerate().skip(i + 1) {
@@ -195,6 +198,15 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mut against: Vec<usize> = Vec::new();
     let (mut with, mut with_negated) = (0usize, 0usize);
     for (at, token) in sentence.iter().enumerate() {
+        let figure = token.number.as_ref().filter(|_| mine[at] == Polarity::Negated).map(|n| n.value);
+        if let Some(value) = figure {
+            // "is not 26": figures are denied in no note that affirms them.
+            let said: Vec<Polarity> = source.units.iter().flat_map(|u| u.tokens.iter().zip(&u.polarity)).filter(|(t, _)| t.number.as_ref().is_some_and(|n| (n.value - value).abs() < 1e-9)).map(|(_, p)| *p).collect();
+            if !said.is_empty() && said.iter().all(|p| *p == Polarity::Affirmed) {
+                against.push(at);
+            }
+            continue;
+        }
         if token.stem.is_empty() || mine[at] == Polarity::Open || !source.has(&token.stem) || body::part(&token.stem).is_some() || weightless(&token.stem) {
             continue;
         }
