@@ -66,7 +66,14 @@ fn sided(tokens: &[Token], i: usize, before: &str, strict: bool) -> bool {
 }
 
 fn mentions(tokens: &[Token], strict: bool) -> Vec<Mention> {
-    (0..tokens.len()).filter_map(|at| side_at(tokens, at, strict).map(|side| Mention { side, at, part: anchor(tokens, at) })).collect()
+    // "it's not the right knee, it's the left one"
+    let denied = |at: usize| tokens[at.saturating_sub(3)..at].iter().any(|t| t.text == "not");
+    (0..tokens.len()).filter(|at| strict || !denied(*at)).filter_map(|at| side_at(tokens, at, strict).map(|side| Mention { side, at, part: anchor(tokens, at) })).collect()
+}
+
+/// Sides that a text names, for retrieval.
+pub(super) fn named(tokens: &[Token]) -> impl Iterator<Item = &'static str> {
+    mentions(tokens, false).into_iter().map(|m| ["left", "right", "both"][m.side as usize])
 }
 
 /// The nearest part of the body: within five words after, else eight before, in the same clause.

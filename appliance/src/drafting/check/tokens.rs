@@ -185,6 +185,8 @@ fn spoken(tokens: Vec<Token>) -> Vec<Token> {
                 let value = whole.unwrap_or(0.0) + part.value / 10.0;
                 match out.last_mut().and_then(|t| t.number.as_mut()) {
                     Some(number) => {
+                        let others: Vec<f64> = number.also.iter().map(|v| v + part.value / 10.0).collect();
+                        number.also.extend(others);
                         number.also.push(number.value);
                         number.value = (value * 10.0).round() / 10.0;
                     }
