@@ -6,7 +6,10 @@ use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::StatusCode;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::CompressionLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
@@ -40,20 +43,28 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     api().1
 }
 
+/// Pages travel compressed; event streams, PDFs and what is small do not.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let worth_it = SizeAbove::new(2048).and(NotForContentType::SSE).and(NotForContentType::IMAGES).and(NotForContentType::const_new("application/pdf"));
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it)
+}
+
 /// All routes, ready to serve.
 pub fn router(app: App) -> Router {
     let (api, document) = api();
     let document = axum::Json(document);
     Router::new()
         .route("/", get(|| async { Redirect::to("/day") }))
-        .merge(accounts::routes())
+        .merge(accounts::routes(&app.limits))
         .merge(audit::routes())
         .merge(patients::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))
+        .layer(app.limits.session())
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, std::time::Duration::from_secs(120)))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(compression())
         .layer(CsrfLayer::new())
         .route("/a/{file}", get(web::serve_asset))
         .route("/sw.js", get(web::serve_asset))
