@@ -236,7 +236,25 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let affirmed = against.len() - negated;
     let with_affirmed = with - with_negated;
     let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 2 >= with_affirmed || affirmed > with_affirmed;
+    if let Some(at) = stray_any(sentence, &mine) {
+        return vec![sentence[at].text.clone()];
+    }
     if bad { against.into_iter().map(|at| sentence[at].text.clone()).collect() } else { Vec::new() }
+}
+
+/// "Reports any injury": English says "any" under a negation, a question or a condition; after a plain affirmation it
+/// is what a lost "no" leaves behind.
+fn stray_any(tokens: &[Token], polarity: &[Polarity]) -> Option<usize> {
+    const AFFIRMS: &[&str] = &["reports", "reported", "endorses", "endorsed", "notes", "noted", "admits", "has", "had", "have", "having", "was", "were", "is", "are", "with", "prescribed", "shows", "showed", "reveals", "revealed", "demonstrates", "feels", "states", "appreciate", "see"];
+    (1..tokens.len()).find(|at| {
+        let next = tokens.get(at + 1).map_or("", |t| t.text.as_str());
+        let before = &tokens[at.saturating_sub(2)..*at];
+        match tokens[*at].text.as_str() {
+            "any" => polarity[*at] == Polarity::Affirmed && before.iter().any(|t| AFFIRMS.contains(&t.text.as_str())) && !matches!(next, "questions" | "concerns" | "question" | "concern" | "issues" | "additional" | "further" | "time" | "other" | "new" | "changes"),
+            "anymore" => polarity[*at] == Polarity::Affirmed && !polarity.contains(&Polarity::Negated),
+            _ => false,
+        }
+    })
 }
 
 /// One mention is outweighed by several near ones that say the opposite.
