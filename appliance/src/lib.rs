@@ -20,6 +20,7 @@ pub mod audit;
 // The rooms.
 pub mod accounts;
 pub mod patients;
+pub mod drafting;
 
 // What puts them together.
 pub mod app;
