@@ -102,8 +102,9 @@ pub(super) async fn sign_in(
     }
     let hash = login.as_ref().filter(|l| l.active).map(|l| l.password_hash.clone());
     let fits = form.password.len() <= 1024 && passwords.fits(form.password, hash).await?;
-    let Some(login) = login.filter(|_| fits) else {
-        if let Some(login) = store::login(pool, &username).await? {
+    let (login, known) = if fits { (login, None) } else { (None, login) };
+    let Some(login) = login else {
+        if let Some(login) = known {
             let (failures, locked) = rules::after_failure(login.failures, now);
             store::set_failures(pool, &username, failures, locked).await?;
             let event = AuditEvent::new(Action::Refuse, "Session").id(login.user.0).reason("wrong password");
@@ -133,4 +134,16 @@ pub(super) async fn sign_out(State(app): State<App>, session: Session) -> Result
     // Wipes what the pages kept on the device.
     let wipe = (HeaderName::from_static("clear-site-data"), http::HeaderValue::from_static("\"storage\""));
     Ok(([(header::SET_COOKIE, clear_cookie()), wipe], Redirect::to("/login?out=true")).into_response())
+}
+
+/// What `GET /session` tells a script of an open page.
+#[derive(serde::Serialize)]
+pub(super) struct Current {
+    user_id: crate::ids::UserId,
+    local_key: String,
+}
+
+/// Tells an open page who is signed in now, after somebody signed in again in another tab.
+pub(super) async fn current(State(app): State<App>, session: Session) -> axum::Json<Current> {
+    axum::Json(Current { user_id: session.user_id, local_key: app.keys.local_copy_key(session.user_id) })
 }

@@ -38,11 +38,10 @@ impl IntoResponse for Error {
     }
 }
 
-/// Whether whoever asked is a program.
-#[must_use]
-pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
+/// Whether whoever asked is a program, or a script of one of our pages.
+fn is_api(path: &str, headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
+    headers.contains_key("hx-request") || path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
         || (headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/json"))
 }
 
@@ -51,16 +50,14 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
     let path = request.uri().path().to_owned();
     let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
     let api = is_api(&path, request.headers());
-    let fragment = request.headers().contains_key("hx-request") || request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
+    let fragment = request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
     let get = request.method() == http::Method::GET;
     let mut response = next.run(request).await;
     let status = response.status();
     let carried = match response.extensions_mut().remove::<Carried>() {
         Some(carried) => carried,
-        None if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::INTERNAL_SERVER_ERROR)
-            && !response.headers().contains_key(header::CONTENT_TYPE)
-            || status == StatusCode::TOO_MANY_REQUESTS =>
-        {
+        // The router's and the layers' own refusals come bare or as plain text.
+        None if (status.is_client_error() || status.is_server_error()) && !is_rendered(&response) => {
             Carried { status, detail: plain_words(status).into(), fields: Vec::new(), theirs: None, retry_after: None }
         }
         None => return response,
@@ -81,6 +78,11 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
         rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     rendered
+}
+
+fn is_rendered(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    kind.starts_with("text/html") || kind.contains("json")
 }
 
 fn encode(path: &str) -> String {
