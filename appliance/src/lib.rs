@@ -19,6 +19,8 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod practices;
+pub mod appointments;
 
 // What puts them together.
 pub mod app;

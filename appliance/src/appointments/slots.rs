@@ -43,12 +43,6 @@ impl Stretch {
     pub fn minutes(self) -> u16 {
         self.to.saturating_sub(self.from)
     }
-
-    /// Whether two stretches share a minute.
-    #[must_use]
-    pub fn overlaps(self, other: Self) -> bool {
-        self.from < other.to && other.from < self.to
-    }
 }
 
 /// Minutes since midnight.

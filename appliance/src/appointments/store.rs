@@ -241,7 +241,7 @@ async fn insert_places(
     // The trigger fills in the time from the booking.
     sqlx::query!(
         "INSERT INTO appointment_participants (practice_id, id, appointment_id, practitioner_id, room_id, during)
-         SELECT $1, x.id, $2, x.practitioner_id, x.room_id, 'empty'
+         SELECT $1, x.id, $2, x.practitioner_id, x.room_id, 'empty'::tstzrange
          FROM (VALUES ($3::uuid, $4::uuid, NULL::uuid), ($5, NULL, $6)) AS x (id, practitioner_id, room_id)
          WHERE x.practitioner_id IS NOT NULL OR x.room_id IS NOT NULL",
         practice.0,
@@ -259,7 +259,7 @@ async fn insert_places(
 /// Adds a patient to a booking.
 pub(super) async fn insert_patient(conn: &mut PgConnection, practice: PracticeId, id: AppointmentId, patient: PatientId) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO appointment_participants (practice_id, id, appointment_id, patient_id, during) VALUES ($1, $2, $3, $4, 'empty')",
+        "INSERT INTO appointment_participants (practice_id, id, appointment_id, patient_id, during) VALUES ($1, $2, $3, $4, 'empty'::tstzrange)",
         practice.0,
         uuid::Uuid::now_v7(),
         id.0,

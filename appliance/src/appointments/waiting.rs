@@ -34,8 +34,6 @@ pub struct Waiting {
     pub not_after: Option<Time>,
     /// On these weekdays only (1 is Monday); any when empty.
     pub weekdays: Vec<i16>,
-    /// Counts changes.
-    pub version: i32,
     /// Since when.
     pub created_at: OffsetDateTime,
 }
@@ -133,7 +131,6 @@ mod tests {
             not_before: None,
             not_after: None,
             weekdays: Vec::new(),
-            version: 1,
             created_at: datetime!(2026-11-20 08:00 UTC),
         }
     }

@@ -24,7 +24,6 @@ struct Row {
     not_before: Option<time::Time>,
     not_after: Option<time::Time>,
     weekdays: Vec<i16>,
-    version: i32,
     created_at: OffsetDateTime,
 }
 
@@ -43,7 +42,6 @@ impl From<Row> for Waiting {
             not_before: row.not_before,
             not_after: row.not_after,
             weekdays: row.weekdays,
-            version: row.version,
             created_at: row.created_at,
         }
     }
@@ -55,7 +53,7 @@ pub(super) async fn list(conn: &mut PgConnection) -> Result<Vec<Waiting>> {
         Row,
         r#"SELECT w.id AS "id: WaitingId", w.patient_id AS "patient_id: PatientId", p.family_name, p.given_name, w.reason, w.duration_minutes,
                   w.practitioner_id AS "practitioner_id: PractitionerId", w.session_type_id AS "session_type_id: SessionTypeId",
-                  w.discipline, w.not_before, w.not_after, w.weekdays, w.version, w.created_at
+                  w.discipline, w.not_before, w.not_after, w.weekdays, w.created_at
            FROM waiting_list w JOIN patients p ON p.practice_id = w.practice_id AND p.id = w.patient_id
            WHERE w.status = 'waiting' ORDER BY w.priority, w.created_at, w.id LIMIT $1"#,
         MOST
@@ -71,7 +69,7 @@ pub(super) async fn get(conn: &mut PgConnection, id: WaitingId) -> Result<Waitin
         Row,
         r#"SELECT w.id AS "id: WaitingId", w.patient_id AS "patient_id: PatientId", p.family_name, p.given_name, w.reason, w.duration_minutes,
                   w.practitioner_id AS "practitioner_id: PractitionerId", w.session_type_id AS "session_type_id: SessionTypeId",
-                  w.discipline, w.not_before, w.not_after, w.weekdays, w.version, w.created_at
+                  w.discipline, w.not_before, w.not_after, w.weekdays, w.created_at
            FROM waiting_list w JOIN patients p ON p.practice_id = w.practice_id AND p.id = w.patient_id
            WHERE w.id = $1 AND w.status = 'waiting' FOR UPDATE OF w"#,
         id.0
@@ -110,10 +108,10 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Ends an entry: booked with this booking, or taken off the list.
-pub(super) async fn end(conn: &mut PgConnection, id: WaitingId, appointment: Option<AppointmentId>) -> Result<()> {
+/// Ends an entry: booked with this booking, or taken off the list. False when it no longer waits.
+pub(super) async fn end(conn: &mut PgConnection, id: WaitingId, appointment: Option<AppointmentId>) -> Result<bool> {
     let status = if appointment.is_some() { "booked" } else { "removed" };
-    sqlx::query!(
+    let done = sqlx::query!(
         "UPDATE waiting_list SET status = $2, appointment_id = $3, version = version + 1 WHERE id = $1 AND status = 'waiting'",
         id.0,
         status,
@@ -121,7 +119,7 @@ pub(super) async fn end(conn: &mut PgConnection, id: WaitingId, appointment: Opt
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Puts back who was booked from the list a moment ago, when that booking is undone.
