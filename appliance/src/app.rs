@@ -13,7 +13,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, appointments, audit, practices, web};
+use crate::{accounts, appointments, audit, patients, practices, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -23,7 +23,7 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, appointments::TEMPLATES])
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES])
 }
 
 #[derive(OpenApi)]
@@ -33,6 +33,7 @@ struct ApiDocument;
 fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(practices::api_routes())
+        .merge(patients::api_routes())
         .merge(appointments::api_routes())
         .split_for_parts()
 }
@@ -51,6 +52,7 @@ pub fn router(app: App) -> Router {
         .route("/", get(|| async { Redirect::to("/day") }))
         .merge(accounts::routes())
         .merge(audit::routes())
+        .merge(patients::routes())
         .merge(appointments::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
