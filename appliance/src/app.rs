@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, audit, patients, web};
+use crate::{accounts, appointments, audit, patients, practices, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -26,7 +26,7 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES])
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES])
 }
 
 #[derive(OpenApi)]
@@ -34,7 +34,11 @@ pub fn templates() -> Result<Templates, minijinja::Error> {
 struct ApiDocument;
 
 fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(ApiDocument::openapi()).merge(patients::api_routes()).split_for_parts()
+    OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .merge(practices::api_routes())
+        .merge(patients::api_routes())
+        .merge(appointments::api_routes())
+        .split_for_parts()
 }
 
 /// The OpenAPI 3.1 document.
@@ -58,6 +62,7 @@ pub fn router(app: App) -> Router {
         .merge(accounts::routes(&app.limits))
         .merge(audit::routes())
         .merge(patients::routes())
+        .merge(appointments::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))

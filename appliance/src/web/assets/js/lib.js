@@ -66,6 +66,8 @@ export async function explain(response) {
   if (!response) return 'The clinic server did not answer.';
   if (response.status === 401) return 'You were signed out. Sign in again in another tab.';
   const problem = isProblem(response) ? await response.json().catch(() => null) : null;
+  // A broken rule says more than that there is one.
+  if (problem?.errors?.length) return problem.errors.map((error) => error.message).join(' ');
   return problem?.detail ?? `The clinic server refused (${response.status}).`;
 }
 
