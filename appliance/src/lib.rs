@@ -19,6 +19,7 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod billing;
 
 // What puts them together.
 pub mod app;
