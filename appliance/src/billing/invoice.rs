@@ -202,6 +202,7 @@ pub struct Treated {
 pub struct Treating {
     pub(super) id: PractitionerId,
     pub(super) name: String,
+    pub(super) discipline: String,
     pub(super) hpcsa_number: String,
     pub(super) bhf_number: String,
 }

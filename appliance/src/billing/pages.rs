@@ -167,10 +167,6 @@ pub(super) async fn search(conn: &mut sqlx::PgConnection, typed: &str) -> Result
     Ok(Some((number, patients)))
 }
 
-fn form_urlencoded(pairs: &[(&str, &str)]) -> String {
-    serde_urlencoded::to_string(pairs).unwrap_or_default()
-}
-
 pub(super) async fn list(State(app): State<App>, session: Session, Query(query): Query<ListQuery>) -> Result<Response> {
     session.require(Permission::ViewBilling)?;
     let mut problems = Problems::new();
@@ -191,7 +187,8 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(query):
     tx.commit().await?;
     let next = (i64::try_from(invoices.len()).unwrap_or_default() == PAGE).then(|| invoices.last()).flatten().map(|last| {
         let status = settlement.map_or("", Settlement::text);
-        format!("/invoices?{}", form_urlencoded(&[("q", &q), ("status", status), ("before", &last.number.to_string())]))
+        let query = [("q", q.as_str()), ("status", status), ("before", &last.number.to_string())];
+        format!("/invoices?{}", serde_urlencoded::to_string(query).unwrap_or_default())
     });
     let waiting = visits
         .into_iter()
@@ -275,11 +272,11 @@ struct Typed {
     idempotency_key: Uuid,
 }
 
-/// An invoice in words: what the page and the paper show.
+/// An invoice in words.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(super) struct Paper {
+struct Paper {
     heading: &'static str,
-    pub(super) number: String,
+    number: String,
     issued_on: String,
     practice: Vec<(&'static str, String)>,
     practice_name: String,

@@ -191,7 +191,7 @@ pub(super) async fn invoice(conn: &mut PgConnection, id: InvoiceId) -> Result<In
                   t.id AS "patient_id: PatientId", t.title, t.family_name, t.given_name, t.birth_date, t.file_number, t.address,
                   t.scheme_name, t.scheme_plan, t.member_number, t.dependant_code,
                   r.id AS "practitioner_id: PractitionerId", concat_ws(' ', nullif(r.title, ''), r.given_name, r.family_name) AS "treating!",
-                  r.hpcsa_number, r.bhf_number AS treating_bhf,
+                  r.discipline, r.hpcsa_number, r.bhf_number AS treating_bhf,
                   p.name AS practice, p.address AS practice_address, p.phone, p.email, p.bhf_number, p.vat_number, p.bank_details
            FROM invoices i
            JOIN patients t ON t.practice_id = i.practice_id AND t.id = i.patient_id
@@ -232,6 +232,7 @@ pub(super) async fn invoice(conn: &mut PgConnection, id: InvoiceId) -> Result<In
         practitioner: Treating {
             id: head.practitioner_id,
             name: head.treating,
+            discipline: head.discipline,
             hpcsa_number: head.hpcsa_number,
             bhf_number: head.treating_bhf,
         },
