@@ -19,6 +19,8 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod patients;
+pub mod drafting;
 pub mod billing;
 
 // What puts them together.

@@ -135,3 +135,15 @@ pub(super) async fn sign_out(State(app): State<App>, session: Session) -> Result
     let wipe = (HeaderName::from_static("clear-site-data"), http::HeaderValue::from_static("\"storage\""));
     Ok(([(header::SET_COOKIE, clear_cookie()), wipe], Redirect::to("/login?out=true")).into_response())
 }
+
+/// What `GET /session` tells a script of an open page.
+#[derive(serde::Serialize)]
+pub(super) struct Current {
+    user_id: crate::ids::UserId,
+    local_key: String,
+}
+
+/// Tells an open page who is signed in now, after somebody signed in again in another tab.
+pub(super) async fn current(State(app): State<App>, session: Session) -> axum::Json<Current> {
+    axum::Json(Current { user_id: session.user_id, local_key: app.keys.local_copy_key(session.user_id) })
+}

@@ -61,8 +61,10 @@ fn one() -> Decimal {
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub(super) struct InvoiceBody {
     id: InvoiceId,
-    /// `INV-000123`.
-    number: String,
+    /// Counts up within the practice, without a gap.
+    number: i32,
+    /// `INV-000123`, as on paper.
+    number_text: String,
     patient_id: PatientId,
     practitioner_id: PractitionerId,
     encounter_id: Option<EncounterId>,
@@ -112,7 +114,8 @@ struct PaymentBody {
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub(super) struct InvoiceSummary {
     id: InvoiceId,
-    number: String,
+    number: i32,
+    number_text: String,
     patient_id: PatientId,
     practitioner_id: PractitionerId,
     encounter_id: Option<EncounterId>,
@@ -129,7 +132,8 @@ impl From<Invoice> for InvoiceBody {
         let (paid, balance, status) = (invoice.paid(), invoice.balance(), invoice.settlement());
         Self {
             id: invoice.id,
-            number: invoice.number.to_string(),
+            number: invoice.number.0,
+            number_text: invoice.number.to_string(),
             patient_id: invoice.patient.id,
             practitioner_id: invoice.practitioner.id,
             encounter_id: invoice.encounter_id,
@@ -226,7 +230,7 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(params)
     }
     problems.check()?;
     let mut tx = app.begin(&session).await?;
-    let wanted = store::Wanted { search: pages::search(tx.conn(), &q).await?, settlement: params.status, patient: params.patient_id };
+    let wanted = store::Wanted { search: pages::search(&app, &mut tx, &q).await?, settlement: params.status, patient: params.patient_id };
     let invoices = store::list(tx.conn(), &wanted, params.cursor, limit).await?;
     let shown = invoices.iter().map(|i| i.patient.0).collect::<std::collections::BTreeSet<_>>();
     tx.record(AuditEvent::new(Action::Read, "Invoice").reason("API list").shown(shown)).await?;
@@ -236,7 +240,8 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(params)
         .into_iter()
         .map(|i| InvoiceSummary {
             id: i.id,
-            number: InvoiceNumber(i.number).to_string(),
+            number: i.number,
+            number_text: InvoiceNumber(i.number).to_string(),
             patient_id: i.patient,
             practitioner_id: i.practitioner,
             encounter_id: i.encounter,

@@ -219,3 +219,11 @@ pub async fn pay(app: &App, session: &Session, invoice: InvoiceId, form: &Paying
     tx.commit().await?;
     Ok(id)
 }
+
+/// What is still due on an invoice.
+///
+/// # Errors
+/// [`Error::NotFound`] for an invoice of another practice.
+pub async fn balance(app: &App, session: &Session, invoice: InvoiceId) -> Result<Rand> {
+    Ok(super::pages::read(app, session, invoice, Action::Read, "balance").await?.balance())
+}

@@ -12,7 +12,7 @@ mod rules;
 mod store;
 
 pub use invoice::{Invoice, InvoiceNumber, Line, Method, Payment, ReceiptNumber, Settlement};
-pub use issue::{Issued, NewLine, Visit, issue, pay};
+pub use issue::{Issued, NewLine, Paying, Visit, balance, issue, pay};
 
 use axum::Router;
 use axum::routing::{get, post};

@@ -11,21 +11,18 @@ use super::invoice::{Invoice, InvoiceNumber, Method, Settlement};
 use super::issue::{Paying, Visit, issue, pay as take_payment};
 use super::{rules, store};
 use crate::clock;
-use crate::db::{Action, AuditEvent};
+use crate::db::{Action, AuditEvent, PracticeTx};
 use crate::error::{Error, Problems, Result};
 use crate::ids::{EncounterId, InvoiceId};
+use crate::patients::{self, Banner};
 use crate::web::{App, Form, Page, Permission, Query, Session, Shell, html, optional_text};
 
 const PAGE: i64 = 50;
 /// Visits waiting for an invoice that the list shows; the rest is counted.
 const WAITING: i64 = 20;
 
-/// The words of a search, as `search_patients` wants them: lower case, accents folded.
-pub(super) fn words(text: &str) -> Vec<String> {
-    use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
-    let folded: String = text.nfd().filter(|c| !is_combining_mark(*c)).collect::<String>().to_lowercase();
-    folded.split_whitespace().take(6).map(str::to_owned).collect()
-}
+/// Patients whose invoices a search shows.
+const FITTING: i32 = 200;
 
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct ListQuery {
@@ -157,14 +154,14 @@ fn family_first(family: &str, given: &str) -> String {
 }
 
 /// Turns what was typed into what the store looks for.
-pub(super) async fn search(conn: &mut sqlx::PgConnection, typed: &str) -> Result<Option<(Option<InvoiceNumber>, Vec<Uuid>)>> {
+pub(super) async fn search(app: &App, tx: &mut PracticeTx, typed: &str) -> Result<Option<(Option<InvoiceNumber>, Vec<Uuid>)>> {
     if typed.is_empty() {
         return Ok(None);
     }
+    // A number is looked up as an invoice's first; as a file, phone or identity number only when no invoice can have it.
     let number = InvoiceNumber::parse(typed);
-    // A number is looked up as an invoice's first; as a file or phone number only when it is none.
-    let patients = if number.is_some() { Vec::new() } else { store::patients_like(conn, &words(typed)).await? };
-    Ok(Some((number, patients)))
+    let patients = if number.is_some() { Vec::new() } else { patients::matching(app, tx, typed, FITTING).await? };
+    Ok(Some((number, patients.into_iter().map(|p| p.0).collect())))
 }
 
 pub(super) async fn list(State(app): State<App>, session: Session, Query(query): Query<ListQuery>) -> Result<Response> {
@@ -174,7 +171,7 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(query):
     problems.check()?;
     let settlement = Settlement::from_text(&query.status);
     let mut tx = app.begin(&session).await?;
-    let wanted = store::Wanted { search: search(tx.conn(), &q).await?, settlement, patient: None };
+    let wanted = store::Wanted { search: search(&app, &mut tx, &q).await?, settlement, patient: None };
     let invoices = store::list(tx.conn(), &wanted, query.before, PAGE).await?;
     let (count, total, due) = store::sums(tx.conn(), &wanted).await?;
     // The visits that wait stand above the whole list, not above a search or its second page.
@@ -256,7 +253,8 @@ struct InvoicePage {
     shell: Shell,
     paper: Paper,
     href: String,
-    patient_href: String,
+    p: Banner,
+    actions: [(); 0],
     standing: Badge,
     may_pay: bool,
     methods: Vec<Choice>,
@@ -443,7 +441,8 @@ impl Page for InvoicePage {
             shell: Shell::sample(),
             paper: Paper::sample(settlement == Settlement::Paid),
             href: "/invoices/1".into(),
-            patient_href: "/patients/1".into(),
+            p: Banner::sample(),
+            actions: [],
             standing: settlement.into(),
             may_pay: settlement != Settlement::Paid,
             methods: methods(),
@@ -461,21 +460,29 @@ fn methods() -> Vec<Choice> {
 
 /// Loads an invoice for showing it, and notes that it was.
 pub(super) async fn read(app: &App, session: &Session, id: InvoiceId, action: Action, how: &'static str) -> Result<Invoice> {
-    session.require(Permission::ViewBilling)?;
-    let mut tx = app.begin(session).await?;
-    let invoice = store::invoice(tx.conn(), id).await?;
-    tx.record(AuditEvent::new(action, "Invoice").id(id.0).patient(invoice.patient.id).reason(how)).await?;
+    let (tx, invoice) = open(app, session, id, action, how).await?;
     tx.commit().await?;
     Ok(invoice)
 }
 
+async fn open(app: &App, session: &Session, id: InvoiceId, action: Action, how: &'static str) -> Result<(PracticeTx, Invoice)> {
+    session.require(Permission::ViewBilling)?;
+    let mut tx = app.begin(session).await?;
+    let invoice = store::invoice(tx.conn(), id).await?;
+    tx.record(AuditEvent::new(action, "Invoice").id(id.0).patient(invoice.patient.id).reason(how)).await?;
+    Ok((tx, invoice))
+}
+
 async fn render(app: &App, session: &Session, id: InvoiceId, errors: BTreeMap<String, String>, typed: Option<Typed>) -> Result<Response> {
-    let invoice = read(app, session, id, Action::Read, "page").await?;
+    let (mut tx, invoice) = open(app, session, id, Action::Read, "page").await?;
+    let banner = patients::banner(&mut tx, app, invoice.patient.id).await?;
+    tx.commit().await?;
     let balance = format!("{:.2}", invoice.balance().amount()).replace('.', ",");
     let page = InvoicePage {
         shell: Shell::plain(app, session, invoice.number.to_string(), "billing"),
         href: format!("/invoices/{id}"),
-        patient_href: format!("/patients/{}", invoice.patient.id),
+        p: banner,
+        actions: [],
         standing: invoice.settlement().into(),
         may_pay: session.may(Permission::Bill) && invoice.settlement() != Settlement::Paid,
         methods: methods(),
@@ -499,15 +506,5 @@ pub(super) async fn pay(State(app): State<App>, session: Session, Path(id): Path
             Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&app, &session, id, errors, Some(typed)).await?).into_response())
         }
         Err(other) => Err(other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn search_words_are_folded() {
-        assert_eq!(words("  Ṱhándi  KHUMALO "), ["thandi", "khumalo"]);
     }
 }

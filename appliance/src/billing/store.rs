@@ -354,12 +354,6 @@ pub(super) async fn sums(conn: &mut PgConnection, wanted: &Wanted) -> Result<(i6
     Ok((row.count, row.total, row.due))
 }
 
-/// Patients whose name, file number or phone fits these words; at most 200.
-pub(super) async fn patients_like(conn: &mut PgConnection, words: &[String]) -> Result<Vec<Uuid>> {
-    let ids = sqlx::query_scalar!(r#"SELECT patient_id AS "id!" FROM search_patients($1, NULL, NULL, 200)"#, words);
-    Ok(ids.fetch_all(conn).await?)
-}
-
 /// A visit that waits for its invoice.
 pub(super) struct Unbilled {
     pub encounter: EncounterId,

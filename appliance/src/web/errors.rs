@@ -38,11 +38,10 @@ impl IntoResponse for Error {
     }
 }
 
-/// Whether whoever asked is a program.
-#[must_use]
-pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
+/// Whether whoever asked is a program, or a script of one of our pages.
+fn is_api(path: &str, headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
+    headers.contains_key("hx-request") || path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
         || (headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/json"))
 }
 
@@ -51,7 +50,7 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
     let path = request.uri().path().to_owned();
     let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
     let api = is_api(&path, request.headers());
-    let fragment = request.headers().contains_key("hx-request") || request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
+    let fragment = request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
     let get = request.method() == http::Method::GET;
     let mut response = next.run(request).await;
     let status = response.status();

@@ -46,10 +46,7 @@ export const parse = (html) => {
 /** The response, or null when the server did not answer. Throws only when the caller aborted. */
 export async function send(url, { method = 'GET', form, json, signal, keepalive, key = crypto.randomUUID() } = {}) {
   const headers = { 'hx-request': 'true' };
-  if (method !== 'GET') {
-    headers['x-csrf-token'] = meta('csrf').content;
-    headers['idempotency-key'] = key;
-  }
+  if (method !== 'GET') headers['idempotency-key'] = key;
   if (json) headers['content-type'] = 'application/json';
   const body = json ? JSON.stringify(json) : form && new URLSearchParams(form instanceof FormData ? [...form] : form);
   // A browser refuses to outlive the page with more than 64 KB.
@@ -72,13 +69,10 @@ export async function explain(response) {
   return problem?.detail ?? `The clinic server refused (${response.status}).`;
 }
 
-/** The session as the server sees it now; refreshes the token of this page. Null when signed out or away. */
+/** Who is signed in now, as the server sees it; null when nobody is or the server is away. */
 export async function session() {
   const response = await send('/session');
-  if (!response?.ok) return null;
-  const found = await response.json();
-  meta('csrf').content = found.csrf;
-  return found;
+  return response?.ok ? response.json() : null;
 }
 
 // --- toasts and undo ----------------------------------------------------------------------------
