@@ -23,6 +23,7 @@ pub mod practices;
 pub mod patients;
 pub mod appointments;
 pub mod drafting;
+pub mod billing;
 
 // What puts them together.
 pub mod app;
