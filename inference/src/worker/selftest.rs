@@ -6,8 +6,13 @@ use crate::model::llama::{Llama, Row};
 use hadada_inference_protocol::Token;
 use hadada_kernels::{Activations, AttendRow, Cpu, Isa, pick};
 
-/// Files whose answers are known: SHA-256, a prompt, and the eight most likely tokens after it.
-const KNOWN: &[(&str, &[Token], &[Token])] = &[];
+/// Files whose answers are known: SHA-256, a prompt, and the eight most likely tokens after it. The question to
+/// SmolLM2-135M-Instruct is "What is physiotherapy?", laid out as a chat.
+const KNOWN: &[(&str, &[Token], &[Token])] = &[(
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    &[1, 4093, 198, 1780, 314, 47764, 47, 2, 198, 1, 520, 9531, 198],
+    &[28457, 24198, 314, 253, 7607, 282, 5288, 4513],
+)];
 
 /// Asks.
 ///
