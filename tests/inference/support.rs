@@ -11,19 +11,37 @@ use std::time::{Duration, Instant};
 /// Where the programs under test are.
 pub fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("HADADA_BIN_DIR").map_or_else(
-        || std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned(),
+        || {
+            std::env::current_exe()
+                .unwrap()
+                .parent()
+                .unwrap()
+                .parent()
+                .unwrap()
+                .to_owned()
+        },
         PathBuf::from,
     );
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: build it first (cargo build -p hadada-inference)", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: build it first (cargo build -p hadada-inference)",
+        path.display()
+    );
     path
 }
 
 /// Where the models are.
 pub fn models() -> PathBuf {
-    let folder = std::env::var_os("HADADA_MODELS")
-        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/hadada/models"), PathBuf::from);
-    assert!(folder.join("smollm2-135m-instruct-q4_1.gguf").exists(), "the models are missing in {}: run provisioning/models", folder.display());
+    let folder = std::env::var_os("HADADA_MODELS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/hadada/models"),
+        PathBuf::from,
+    );
+    assert!(
+        folder.join("smollm2-135m-instruct-q4_1.gguf").exists(),
+        "the models are missing in {}: run provisioning/models",
+        folder.display()
+    );
     folder
 }
 
@@ -46,7 +64,11 @@ impl Daemon {
 
     /// The same with more flags.
     pub fn ready_with(flags: &[&str]) -> Daemon {
-        let daemon = Daemon::start(Command::new(program("hadada-inference")), &writing_model(), flags);
+        let daemon = Daemon::start(
+            Command::new(program("hadada-inference")),
+            &writing_model(),
+            flags,
+        );
         daemon.wait_until("ready", Duration::from_secs(60));
         daemon
     }
@@ -55,7 +77,10 @@ impl Daemon {
     pub fn start(mut command: Command, model: &Path, flags: &[&str]) -> Daemon {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("hadada-inference-test-{}-{number}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!(
+            "hadada-inference-test-{}-{number}",
+            std::process::id()
+        ));
         std::fs::create_dir_all(&folder).unwrap();
         let child = command
             .arg("--socket")
@@ -71,7 +96,9 @@ impl Daemon {
             .spawn()
             .unwrap();
         let daemon = Daemon { folder, child };
-        wait_for("the socket", Duration::from_secs(20), || UnixStream::connect(daemon.socket()).ok());
+        wait_for("the socket", Duration::from_secs(20), || {
+            UnixStream::connect(daemon.socket()).ok()
+        });
         daemon
     }
 
@@ -81,7 +108,9 @@ impl Daemon {
 
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(120)))
+            .unwrap();
         stream
     }
 
@@ -106,7 +135,13 @@ impl Daemon {
         let mut from = BufReader::new(stream);
         let (status, _) = head(&mut from);
         assert_eq!(status, 200);
-        Events { from: BufReader::new(Chunked { from, left: 0, done: false }) }
+        Events {
+            from: BufReader::new(Chunked {
+                from,
+                left: 0,
+                done: false,
+            }),
+        }
     }
 
     pub fn health(&self) -> Value {
@@ -114,7 +149,9 @@ impl Daemon {
     }
 
     pub fn wait_until(&self, state: &str, limit: Duration) -> Value {
-        wait_for(&format!("the state '{state}'"), limit, || Some(self.health()).filter(|h| h["state"] == state))
+        wait_for(&format!("the state '{state}'"), limit, || {
+            Some(self.health()).filter(|h| h["state"] == state)
+        })
     }
 
     pub fn worker(&self) -> u32 {
@@ -125,7 +162,10 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+            eprintln!(
+                "{}",
+                std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+            );
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -135,13 +175,25 @@ impl Drop for Daemon {
 
 /// Sends a signal to a process.
 pub fn signal(name: &str, pid: u32) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{name}"), &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// Whether a process runs.
 pub fn alive(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !state.is_empty() && !state.rsplit(')').next().unwrap().trim_start().starts_with('Z')
+    !state.is_empty()
+        && !state
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with('Z')
 }
 
 /// Asks again and again until there is an answer.
@@ -157,7 +209,10 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<
 }
 
 fn request(stream: &mut UnixStream, method: &str, path: &str, body: &[u8]) {
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: box\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: box\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).unwrap();
     // A server that refuses a body may close before it has read it all.
     let _ = stream.write_all(body);
@@ -174,7 +229,11 @@ fn head(from: &mut impl BufRead) -> (u16, Vec<String>) {
         }
         lines.push(line);
     }
-    let status = lines.first().and_then(|l| l.split(' ').nth(1)).and_then(|s| s.parse().ok()).expect("a status line");
+    let status = lines
+        .first()
+        .and_then(|l| l.split(' ').nth(1))
+        .and_then(|s| s.parse().ok())
+        .expect("a status line");
     (status, lines)
 }
 
@@ -191,11 +250,21 @@ impl Reply {
         let (status, headers) = head(&mut from);
         let mut body = String::new();
         if headers.iter().any(|h| h == "transfer-encoding: chunked") {
-            Chunked { from, left: 0, done: false }.read_to_string(&mut body).unwrap();
+            Chunked {
+                from,
+                left: 0,
+                done: false,
+            }
+            .read_to_string(&mut body)
+            .unwrap();
         } else {
             from.read_to_string(&mut body).unwrap();
         }
-        Reply { status, headers, body }
+        Reply {
+            status,
+            headers,
+            body,
+        }
     }
 
     pub fn json(&self) -> Value {
@@ -212,7 +281,11 @@ impl Reply {
     pub fn error(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         let error = self.json()["error"].clone();
-        assert!(error["message"].as_str().is_some_and(|m| m.len() > 10), "{}", self.body);
+        assert!(
+            error["message"].as_str().is_some_and(|m| m.len() > 10),
+            "{}",
+            self.body
+        );
         error
     }
 }
