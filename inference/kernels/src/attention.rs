@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_range_loop,
+    reason = "iterator adapters are closures, in which the instruction set is not on"
+)]
+
 use crate::simd::Simd;
 
 /// Positions in one block of the key and value cache.

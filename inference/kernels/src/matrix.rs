@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_range_loop,
+    reason = "iterator adapters are closures, in which the instruction set is not on"
+)]
+
 use crate::activations::{Activations, BLOCK};
 use crate::half;
 use crate::simd::Simd;
