@@ -34,7 +34,7 @@ async fn a_healthy_box_has_no_fault() {
     let out = out.good();
     for line in [
         "ok    master key",
-        "ok    certificate: good for 47 days",
+        "ok    certificate: good for 4",
         "ok    database: ok",
         "0 events sealed, 1 waiting",
     ] {
