@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod appointments;
 mod architecture;
 mod audit;
 mod billing;
