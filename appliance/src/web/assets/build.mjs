@@ -127,21 +127,21 @@ async function styles(fontUrls) {
   return emit('app.css', css);
 }
 
-/** Page scripts as modules that share lib.js; boot.js runs before the first paint and stands alone. */
+/** Page scripts as modules; what they share becomes lib.js. boot.js runs before the first paint and stands alone. */
 async function scripts() {
-  const pages = ['lib', 'app', 'day', 'chart'].map((name) => path.join(here, `js/${name}.js`));
+  const pages = ['app', 'day', 'chart'].map((name) => path.join(here, `js/${name}.js`));
   const result = await build({
     ...common,
     entryPoints: pages,
     format: 'esm',
     splitting: true,
     entryNames: '[name].[hash]',
-    chunkNames: 'part.[hash]',
+    chunkNames: 'lib.[hash]',
     metafile: true,
   });
   for (const file of result.outputFiles) fs.writeFileSync(file.path, file.contents);
   for (const [file, { entryPoint }] of Object.entries(result.metafile.outputs)) {
-    record(entryPoint ? path.basename(entryPoint) : path.basename(file), path.basename(file));
+    record(entryPoint ? path.basename(entryPoint) : 'lib.js', path.basename(file));
   }
   const boot = await build({ ...common, entryPoints: [path.join(here, 'js/boot.js')], format: 'iife' });
   emit('boot.js', boot.outputFiles[0].contents);
@@ -197,8 +197,8 @@ function report() {
     console.log(name.padEnd(24), String(size).padStart(8), String(wire(entry)).padStart(8));
   }
   const total = (wanted) => rows.filter(([name]) => wanted.test(name)).reduce((sum, [, entry]) => sum + wire(entry), 0);
-  const first = total(/^(app|boot|lib|part|day|chart|htmx|icons|inter\.|favicon|manifest)/);
-  console.log(`\nfirst load ${first} bytes, own scripts ${total(/^(app\.js|boot|lib|part|day|chart)/)} bytes on the wire`);
+  const first = total(/^(app|boot|lib|day|chart|htmx|icons|inter\.|favicon|manifest)/);
+  console.log(`\nfirst load ${first} bytes, own scripts ${total(/^(app\.js|boot|lib|day|chart)/)} bytes on the wire`);
   if (first > firstLoadLimit) throw new Error(`The first load is ${first} bytes; the limit is ${firstLoadLimit}.`);
 }
 
