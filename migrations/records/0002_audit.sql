@@ -1,6 +1,6 @@
 -- The audit log: append-only events, sealed in Merkle batches (format: appliance/audit-log).
 CREATE TABLE audit_events (
-    practice_id uuid NOT NULL REFERENCES practices,
+    practice_id uuid NOT NULL,
     id          uuid NOT NULL,
     at          timestamptz NOT NULL,
     actor       text NOT NULL,

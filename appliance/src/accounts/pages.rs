@@ -102,8 +102,9 @@ pub(super) async fn sign_in(
     }
     let hash = login.as_ref().filter(|l| l.active).map(|l| l.password_hash.clone());
     let fits = form.password.len() <= 1024 && passwords.fits(form.password, hash).await?;
-    let Some(login) = login.filter(|_| fits) else {
-        if let Some(login) = store::login(pool, &username).await? {
+    let (login, known) = if fits { (login, None) } else { (None, login) };
+    let Some(login) = login else {
+        if let Some(login) = known {
             let (failures, locked) = rules::after_failure(login.failures, now);
             store::set_failures(pool, &username, failures, locked).await?;
             let event = AuditEvent::new(Action::Refuse, "Session").id(login.user.0).reason("wrong password");

@@ -57,10 +57,8 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
     let status = response.status();
     let carried = match response.extensions_mut().remove::<Carried>() {
         Some(carried) => carried,
-        None if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::INTERNAL_SERVER_ERROR)
-            && !response.headers().contains_key(header::CONTENT_TYPE)
-            || status == StatusCode::TOO_MANY_REQUESTS =>
-        {
+        // The router's and the layers' own refusals come bare or as plain text.
+        None if (status.is_client_error() || status.is_server_error()) && !is_rendered(&response) => {
             Carried { status, detail: plain_words(status).into(), fields: Vec::new(), theirs: None, retry_after: None }
         }
         None => return response,
@@ -81,6 +79,11 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
         rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     rendered
+}
+
+fn is_rendered(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    kind.starts_with("text/html") || kind.contains("json")
 }
 
 fn encode(path: &str) -> String {

@@ -50,7 +50,7 @@ impl Templates {
         environment.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
         environment.set_syntax(minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.add_function("asset", |name: &str| {
-            assets::url(name).ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("there is no asset {name}")))
+            assets::url(name).map(minijinja::Value::from_safe_string).ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("there is no asset {name}")))
         });
         environment.add_function("new_id", || uuid::Uuid::now_v7().to_string());
         for (name, source) in SHELL.iter().chain(rooms.iter().copied().flatten()) {

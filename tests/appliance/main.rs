@@ -1,0 +1,9 @@
+//! Tests of the appliance against a real Postgres. `tests/run appliance` prepares the cluster and runs them.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+mod accounts;
+mod architecture;
+mod audit;
+mod tenancy;

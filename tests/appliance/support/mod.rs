@@ -1,0 +1,339 @@
+//! A clinic for a test: two practices in databases of their own, and clients that are signed in.
+
+mod client;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hadada::accounts::{NewUser, create_user, hash_password};
+use hadada::clock::Clock;
+use hadada::config::Config;
+use hadada::db::{Action, Actor, AuditEvent, PracticeTx};
+use hadada::ids::{PatientId, PracticeId, PractitionerId, RoomId, SessionTypeId, UserId};
+use hadada::web::{App, Role, token_hash};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection, PgConnection};
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+
+pub use client::Client;
+
+/// The password of every user of the test practices.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A practice and the people in it.
+#[derive(Clone, Debug)]
+pub struct Practice {
+    pub id: PracticeId,
+    pub physio: PractitionerId,
+    pub occupational: PractitionerId,
+    pub room: RoomId,
+    pub session_type: SessionTypeId,
+    pub class_type: SessionTypeId,
+    pub admin: UserId,
+}
+
+/// A running clinic. Its databases go when it goes.
+pub struct Clinic {
+    pub app: App,
+    pub router: axum::Router,
+    /// The practice of `admin`, `reception`, `naledi`, `ayesha` and `billing`.
+    pub practice: Practice,
+    /// The practice of `other` (an admin) and `other-therapist`.
+    pub elsewhere: Practice,
+    pub folder: tempfile::TempDir,
+    pub config: Config,
+    offset: Arc<AtomicI64>,
+}
+
+/// Tuesday 24 November 2026, 09:00 on the practice's clock.
+pub const NOW: OffsetDateTime = datetime!(2026-11-24 07:00 UTC);
+
+fn sockets() -> PathBuf {
+    std::env::var_os("HADADA_TEST_POSTGRES")
+        .map(PathBuf::from)
+        .expect("HADADA_TEST_POSTGRES is not set: run these tests through `tests/run appliance`, which starts Postgres for them")
+}
+
+/// A folder with the built programs.
+pub fn programs() -> PathBuf {
+    std::env::var_os("HADADA_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_path_buf()
+    })
+}
+
+/// Connects as any role of the cluster, the superuser included.
+pub async fn connect_as(role: &str, database: &str) -> PgConnection {
+    let options = PgConnectOptions::new().socket(sockets()).username(role).database(database);
+    PgConnection::connect_with(&options).await.unwrap()
+}
+
+impl Clinic {
+    /// Starts with the clock at [`NOW`].
+    pub async fn start() -> Self {
+        let name = format!("t_{}", uuid::Uuid::now_v7().simple());
+        let prefix = std::env::var("HADADA_TEST_TEMPLATE").unwrap_or_else(|_| "hadada".into());
+        let mut admin = connect_as("postgres", "postgres").await;
+        for (database, template) in [(name.clone(), format!("{prefix}_template")), (format!("{name}_keys"), format!("{prefix}_keys_template"))] {
+            let statement = format!("CREATE DATABASE {database} TEMPLATE {template} OWNER hadada_owner");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for key in ["master.key", "recovery.pub", "audit.key"] {
+            let mut bytes = [0_u8; 32];
+            rand::fill(&mut bytes);
+            std::fs::write(file(key), bytes).unwrap();
+        }
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            host: "localhost".into(),
+            postgres: sockets(),
+            records_database: name.clone(),
+            keys_database: format!("{name}_keys"),
+            app_role: "hadada_app".into(),
+            owner_role: "hadada_owner".into(),
+            pool: 24,
+            tls_certificate: file("cert.pem"),
+            tls_key: file("key.pem"),
+            master_key: file("master.key"),
+            recovery_key: file("recovery.pub"),
+            audit_key: file("audit.key"),
+            audit_head: file("head.json"),
+            inference_socket: std::env::var_os("HADADA_TEST_INFERENCE").map_or_else(|| file("inference.sock"), PathBuf::from),
+            admin_socket: file("admin.sock"),
+            typeset: Some(programs().join("hadada-typeset")),
+            demo: false,
+        };
+        let offset = Arc::new(AtomicI64::new(0));
+        let steered = offset.clone();
+        let clock = Clock::from_fn(move || NOW + Duration::milliseconds(steered.load(Ordering::Relaxed)));
+        let app = hadada::lifecycle::assemble(config.clone(), clock).unwrap();
+        let practice = furnish(&app, "Rosebank Rehab", &["admin", "reception", "naledi", "ayesha", "billing"]).await;
+        let elsewhere = furnish(&app, "Elsewhere Physio", &["other", "other-therapist"]).await;
+        let router = hadada::app::router(app.clone());
+        Self { app, router, practice, elsewhere, folder, config, offset }
+    }
+
+    /// Moves the clinic's clock.
+    pub fn advance(&self, by: Duration) {
+        self.offset.fetch_add(i64::try_from(by.whole_milliseconds()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// A browser that is signed in.
+    pub async fn login(&self, username: &str) -> Client {
+        let token = uuid::Uuid::new_v4().to_string();
+        let now = self.app.clock.now();
+        sqlx::query(
+            "INSERT INTO sessions (token_hash, practice_id, user_id, created_at, seen_at, expires_at)
+             SELECT $1, practice_id, user_id, $2, $2, $3 FROM logins WHERE username = $4",
+        )
+        .bind(&token_hash(&token)[..])
+        .bind(now)
+        .bind(now + Duration::hours(8))
+        .bind(username)
+        .execute(&self.app.db.records)
+        .await
+        .unwrap();
+        Client::browser(self.router.clone(), token)
+    }
+
+    /// A program with a token for everything the user may do.
+    pub async fn program(&self, username: &str) -> Client {
+        let request = hadada::accounts::TokenRequest { user: username.into(), scope: "all".into() };
+        let token = hadada::accounts::create_token(&self.app.db, &self.app.clock, &request).await.unwrap();
+        Client::program(self.router.clone(), token)
+    }
+
+    /// Nobody in particular.
+    pub fn stranger(&self) -> Client {
+        Client::stranger(self.router.clone())
+    }
+
+    /// A transaction in the first practice, as the box itself.
+    pub async fn tx(&self) -> PracticeTx {
+        self.tx_in(&self.practice).await
+    }
+
+    /// A transaction in one of the practices, as the box itself.
+    pub async fn tx_in(&self, practice: &Practice) -> PracticeTx {
+        let event = AuditEvent::new(Action::Execute, "Test");
+        PracticeTx::open_with(&self.app.db, &Actor::system(practice.id, "test"), self.app.clock.now(), event).await.unwrap()
+    }
+
+    /// The records database as the superuser, whom nothing stops.
+    pub async fn superuser(&self) -> PgConnection {
+        connect_as("postgres", &self.config.records_database).await
+    }
+
+    /// The audit events about a patient as `action entity`, oldest first.
+    pub async fn audited(&self, patient: PatientId) -> Vec<String> {
+        let mut db = self.superuser().await;
+        sqlx::query_scalar(
+            "SELECT action || ' ' || entity FROM audit_events WHERE patient_id = $1 OR $1 = ANY(shown) ORDER BY at, id",
+        )
+        .bind(patient)
+        .fetch_all(&mut db)
+        .await
+        .unwrap()
+    }
+
+    /// A patient in the first practice, put in by SQL: for rooms that need one and do not test patients.
+    pub async fn patient(&self, family: &str, given: &str) -> PatientId {
+        self.patient_in(&self.practice, family, given).await
+    }
+
+    /// A patient in one of the practices, put in by SQL.
+    pub async fn patient_in(&self, practice: &Practice, family: &str, given: &str) -> PatientId {
+        let id = PatientId::random();
+        self.app.keys.create_patient(practice.id, id).await.unwrap();
+        let mut tx = self.tx_in(practice).await;
+        sqlx::query(
+            "INSERT INTO patients (practice_id, id, file_number, family_name, given_name, birth_date, sex, identity_kind,
+                                   search_text, created_at, created_by, updated_at)
+             VALUES ($1, $2, $3, $4, $5, '1985-05-05', 'female', 'none', $6, $7, $8, $7)",
+        )
+        .bind(practice.id)
+        .bind(id)
+        .bind(format!("X-{}", &id.to_string()[24..]))
+        .bind(family)
+        .bind(given)
+        .bind(format!("{} {}", family.to_lowercase(), given.to_lowercase()))
+        .bind(self.app.clock.now())
+        .bind(practice.admin)
+        .execute(tx.conn())
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        id
+    }
+}
+
+impl Drop for Clinic {
+    fn drop(&mut self) {
+        let (records, keys) = (self.config.records_database.clone(), self.config.keys_database.clone());
+        // A thread of its own, because the test's runtime may be ending. What fails here goes with the cluster.
+        let cleaned = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut admin = connect_as("postgres", "postgres").await;
+                for database in [records, keys] {
+                    let statement = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+                }
+            });
+        })
+        .join();
+        if cleaned.is_err() && !std::thread::panicking() {
+            eprintln!("a test database was left behind");
+        }
+    }
+}
+
+/// Makes a practice with practitioners, hours, session types and users.
+async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
+    let id = PracticeId::random();
+    app.keys.create_practice(id).await.unwrap();
+    let actor = Actor::system(id, "test");
+    let mut tx = PracticeTx::open_with(&app.db, &actor, app.clock.now(), AuditEvent::new(Action::Create, "Organization")).await.unwrap();
+    sqlx::query("INSERT INTO practices (practice_id, name, bhf_number, vat_number) VALUES ($1, $2, '0123456', '4123456789')")
+        .bind(id)
+        .bind(name)
+        .execute(tx.conn())
+        .await
+        .unwrap();
+    for counter in ["patient_counters", "invoice_counters"] {
+        let statement = format!("INSERT INTO {counter} (practice_id) VALUES ($1)");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).execute(tx.conn()).await.unwrap();
+    }
+    let room = RoomId::random();
+    sqlx::query("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')").bind(id).bind(room).execute(tx.conn()).await.unwrap();
+    let mut practitioners = Vec::new();
+    for (position, (given, family, discipline, room)) in [
+        ("Naledi", "Mokoena", "physiotherapy", Some(room)),
+        ("Ayesha", "Patel", "occupational-therapy", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let practitioner = PractitionerId::random();
+        sqlx::query(
+            "INSERT INTO practitioners (practice_id, id, given_name, family_name, discipline, hpcsa_number, room_id, position)
+             VALUES ($1, $2, $3, $4, $5, 'PT 0012345', $6, $7)",
+        )
+        .bind(id)
+        .bind(practitioner)
+        .bind(given)
+        .bind(family)
+        .bind(discipline)
+        .bind(room)
+        .bind(i32::try_from(position).unwrap())
+        .execute(tx.conn())
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO working_hours (practice_id, practitioner_id, weekday, starts, ends)
+             SELECT $1, $2, d, '07:30', '16:30' FROM generate_series(1, 5) d",
+        )
+        .bind(id)
+        .bind(practitioner)
+        .execute(tx.conn())
+        .await
+        .unwrap();
+        practitioners.push(practitioner);
+    }
+    let (session_type, class_type) = (SessionTypeId::random(), SessionTypeId::random());
+    for (type_id, code, title, minutes, price, capacity) in [
+        (session_type, "physio-45", "Physiotherapy session", 45, "650.00", 1),
+        (class_type, "back-class", "Back care class", 60, "120.00", 8),
+    ] {
+        sqlx::query(
+            "INSERT INTO session_types (practice_id, id, code, name, discipline, duration_minutes, price, tariff_code, capacity)
+             VALUES ($1, $2, $3, $4, 'physiotherapy', $5, $6::numeric, '72302', $7)",
+        )
+        .bind(id)
+        .bind(type_id)
+        .bind(code)
+        .bind(title)
+        .bind(minutes)
+        .bind(price)
+        .bind(capacity)
+        .execute(tx.conn())
+        .await
+        .unwrap();
+    }
+    let password_hash = hash_password(PASSWORD).unwrap();
+    let mut admin = None;
+    for username in users {
+        let (role, practitioner, display_name) = match *username {
+            "naledi" => (Role::Practitioner, Some(practitioners[0]), "Naledi Mokoena"),
+            "ayesha" => (Role::Practitioner, Some(practitioners[1]), "Ayesha Patel"),
+            "other-therapist" => (Role::Practitioner, Some(practitioners[0]), "Other Therapist"),
+            "reception" => (Role::Receptionist, None, "Zinhle Maseko"),
+            "billing" => (Role::Billing, None, "Bongi Khumalo"),
+            _ => (Role::Admin, None, "Practice Admin"),
+        };
+        let user = NewUser { username, display_name, role, practitioner, password_hash: &password_hash };
+        let user_id = create_user(tx.conn(), id, &user).await.unwrap();
+        if role == Role::Admin {
+            admin = Some(user_id);
+        }
+    }
+    tx.commit().await.unwrap();
+    Practice {
+        id,
+        physio: practitioners[0],
+        occupational: practitioners[1],
+        room,
+        session_type,
+        class_type,
+        admin: admin.unwrap(),
+    }
+}
+
+/// A pool of connections that see no practice, as the web app's role.
+pub async fn unscoped(clinic: &Clinic) -> PgPool {
+    let options = PgConnectOptions::new().socket(sockets()).username("hadada_app").database(&clinic.config.records_database);
+    PgPoolOptions::new().max_connections(2).connect_with(options).await.unwrap()
+}
