@@ -19,6 +19,8 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod drafting;
+pub mod encounters;
 
 // What puts them together.
 pub mod app;

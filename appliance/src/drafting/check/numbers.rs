@@ -1,0 +1,305 @@
+//! Figures and their units.
+
+use super::drugs;
+use super::source::{Source, stems};
+use super::tokens::{Number, Token};
+
+/// What a unit measures; values of one kind are compared in its base unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Mass,
+    Volume,
+    Length,
+    /// Days.
+    Time,
+    Percent,
+    Angle,
+    Rate,
+    Pressure,
+    Units,
+    /// Doses, tablets, repetitions: "2 tablets", "3 times", "twice".
+    Count,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Quantity {
+    pub number: Number,
+    pub unit: Option<(Kind, f64)>,
+    /// The figure after "/", "out of" or "over".
+    pub over: Option<f64>,
+    /// Whether it stands after "/", "out of" or "over".
+    pub under: bool,
+    /// The other end of a range: "2-3", "four or five".
+    pub to: Option<f64>,
+    /// "type", "grade", "stage" before it.
+    pub label: Option<String>,
+    pub at: usize,
+}
+
+/// A unit's kind and its size in the kind's base unit (g, ml, cm, day).
+fn unit(word: &str) -> Option<(Kind, f64)> {
+    Some(match word {
+        "mg" | "mgs" | "milligram" | "milligrams" => (Kind::Mass, 0.001),
+        "mcg" | "ug" | "microgram" | "micrograms" | "mcgs" => (Kind::Mass, 1e-6),
+        "g" | "gram" | "grams" | "gm" => (Kind::Mass, 1.0),
+        "kg" | "kgs" | "kilogram" | "kilograms" | "kilo" | "kilos" => (Kind::Mass, 1000.0),
+        "lb" | "lbs" | "pound" | "pounds" => (Kind::Mass, 453.6),
+        "ml" | "milliliter" | "milliliters" | "millilitre" | "millilitres" | "cc" => (Kind::Volume, 1.0),
+        "liter" | "liters" | "litre" | "litres" => (Kind::Volume, 1000.0),
+        "mm" | "millimeter" | "millimeters" | "millimetre" | "millimetres" => (Kind::Length, 0.1),
+        "cm" | "centimeter" | "centimeters" | "centimetre" | "centimetres" => (Kind::Length, 1.0),
+        "m" | "meter" | "meters" | "metre" | "metres" => (Kind::Length, 100.0),
+        "km" | "kilometer" | "kilometers" | "kilometre" | "kilometres" => (Kind::Length, 100_000.0),
+        "inch" | "inches" => (Kind::Length, 2.54),
+        "foot" | "feet" | "ft" => (Kind::Length, 30.48),
+        "mile" | "miles" => (Kind::Length, 160_934.0),
+        "second" | "seconds" | "sec" | "secs" | "s" => (Kind::Time, 1.0 / 86_400.0),
+        "minute" | "minutes" | "min" | "mins" => (Kind::Time, 1.0 / 1440.0),
+        "hour" | "hours" | "hr" | "hrs" => (Kind::Time, 1.0 / 24.0),
+        "day" | "days" => (Kind::Time, 1.0),
+        "week" | "weeks" | "wk" | "wks" => (Kind::Time, 7.0),
+        "month" | "months" | "mth" | "mths" => (Kind::Time, 30.4),
+        "year" | "years" | "yr" | "yrs" | "yo" => (Kind::Time, 365.0),
+        "%" | "percent" => (Kind::Percent, 1.0),
+        "degree" | "degrees" | "deg" | "°" => (Kind::Angle, 1.0),
+        "bpm" | "beats" => (Kind::Rate, 1.0),
+        "mmhg" => (Kind::Pressure, 1.0),
+        "unit" | "units" | "iu" => (Kind::Units, 1.0),
+        "times" | "x" | "tablet" | "tablets" | "tab" | "tabs" | "pill" | "pills" | "capsule" | "capsules" | "puff" | "puffs" | "reps" | "sets" | "rep" | "set" | "visits" | "sessions" => (Kind::Count, 1.0),
+        _ => return None,
+    })
+}
+
+/// The quantities of a text. `implied` adds "a week" as 1 week and "daily" as once: what a source may mean by them.
+pub(super) fn quantities(tokens: &[Token], implied: bool) -> Vec<Quantity> {
+    let text = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
+    let mut out = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        if let Some(number) = &token.number {
+            let before = |back: usize| at.checked_sub(back).map_or("", |k| text(k));
+            out.push(Quantity {
+                number: number.clone(),
+                unit: unit_after(tokens, at),
+                over: over(tokens, at),
+                under: matches!(before(1), "/" | "over") || (before(1) == "of" && before(2) == "out"),
+                to: range_end(tokens, at),
+                label: Some(before(1)).filter(|w| matches!(*w, "type" | "grade" | "stage" | "class")).map(str::to_owned),
+                at,
+            });
+        } else if implied {
+            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, under: false, to: None, label: None, at };
+            match token.text.as_str() {
+                "a" | "an" | "every" | "each" | "per" | "last" | "next" | "another" => {
+                    let noun = if text(at + 1) == "single" { text(at + 2) } else { text(at + 1) };
+                    if let Some(u) = unit(noun) {
+                        out.push(one(Some(u)));
+                        out.push(one(None));
+                    } else if matches!(noun, "night" | "morning" | "evening" | "time") {
+                        out.push(one(None));
+                    }
+                }
+                "daily" | "nightly" | "weekly" | "monthly" | "yearly" | "annually" | "annual" | "single" => out.push(one(None)),
+                "both" | "bid" | "pair" => out.push(Quantity { number: Number { value: 2.0, ..one(None).number }, ..one(None) }),
+                "tid" | "few" => out.push(Quantity { number: Number { value: 3.0, ..one(None).number }, ..one(None) }),
+                "qid" => out.push(Quantity { number: Number { value: 4.0, ..one(None).number }, ..one(None) }),
+                "quarter" => out.push(Quantity { number: Number { value: 0.25, ..one(None).number }, ..one(None) }),
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
+fn unit_after(tokens: &[Token], at: usize) -> Option<(Kind, f64)> {
+    let text = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
+    let mut k = at + 1;
+    for _ in 0..3 {
+        while matches!(text(k), "-" | "'") {
+            k += 1;
+        }
+        if text(k) == "half" || text(k) == "a" || text(k) == "more" || text(k) == "additional" || text(k) == "consecutive" || text(k) == "or" && text(k + 1) == "so" {
+            k += 1;
+            continue;
+        }
+        if let Some(found) = unit(text(k)) {
+            // "s" and "m" only beside digits; "x" joins sets and repetitions.
+            return (text(k).len() > 1 || text(k) == "%" || tokens[at].number.as_ref().is_some_and(|n| n.digits)).then_some(found);
+        }
+        // "2 to 3 weeks", "four or five days"
+        if matches!(text(k), "to" | "or" | "and" | "-") && tokens.get(k + 1).is_some_and(|t| t.number.is_some()) || tokens.get(k).is_some_and(|t| t.number.is_some()) && k > at + 1 {
+            let next = if tokens.get(k).is_some_and(|t| t.number.is_some()) { k } else { k + 1 };
+            k = next + 1;
+            continue;
+        }
+        break;
+    }
+    None
+}
+
+fn over(tokens: &[Token], at: usize) -> Option<f64> {
+    let text = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
+    let next = match (text(at + 1), text(at + 2)) {
+        ("/" | "over", _) => at + 2,
+        ("out", "of") => at + 3,
+        _ => return None,
+    };
+    tokens.get(next).and_then(|t| t.number.as_ref()).map(|n| n.value)
+}
+
+/// "2-3", "2 to 3", "two or three".
+fn range_end(tokens: &[Token], at: usize) -> Option<f64> {
+    matches!(tokens.get(at + 1)?.text.as_str(), "-" | "to" | "or").then(|| tokens.get(at + 2)?.number.as_ref().map(|n| n.value))?
+}
+
+fn same(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * a.abs().max(b.abs()).max(1.0)
+}
+
+fn agree(mine: &Quantity, theirs: &Quantity) -> bool {
+    let plain = |x: f64| same(x, theirs.number.value) || theirs.number.also.iter().any(|v| same(x, *v));
+    let equal = plain(mine.number.value) || (!mine.number.digits && mine.number.also.iter().any(|v| plain(*v)));
+    match (mine.unit, theirs.unit) {
+        (Some((ka, fa)), Some((kb, fb))) if comparable(ka) && comparable(kb) => {
+            if ka != kb {
+                return false;
+            }
+            // 14 days are two weeks; months and years only among themselves.
+            same(mine.number.value * fa, theirs.number.value * fb) || (same(fa, fb) && equal) || (fa >= 365.0 && same(fb, 30.4) && same(mine.number.value * 12.0, theirs.number.value)) || (same(fa, 30.4) && fb >= 365.0 && same(mine.number.value, theirs.number.value * 12.0))
+        }
+        // A bare figure in the source may be an age in years or a dose in mg, as people say them; nothing rarer.
+        (Some((Kind::Time, f)), None) => equal && (f >= 365.0 || f < 0.1 || theirs.to.is_some()),
+        (Some((Kind::Mass, f)), None) => equal && (same(f, 0.001) || f >= 400.0),
+        _ => equal,
+    }
+}
+
+/// Kinds whose mismatch is an error by itself.
+fn comparable(kind: Kind) -> bool {
+    matches!(kind, Kind::Mass | Kind::Volume | Kind::Length | Kind::Time | Kind::Percent)
+}
+
+/// Nearest medicine named up to six words before (or three after) the figure.
+fn medicine(tokens: &[Token], at: usize) -> Option<String> {
+    tokens[..at].iter().rev().take(6).take_while(|t| t.text != "." && t.text != ";").find_map(|t| drugs::substance(&t.text)).or_else(|| tokens[(at + 1).min(tokens.len())..].iter().take(4).find_map(|t| drugs::substance(&t.text)))
+}
+
+/// Figures of the sentence that the source doesn't carry. `dated` marks tokens that belong to a date.
+pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Vec<String> {
+    let near = stems(sentence);
+    let theirs: Vec<Vec<Quantity>> = source.units.iter().map(|u| quantities(&u.tokens, true)).collect();
+    let long = source.units.len() > 12;
+    let mut out = Vec::new();
+    for mine in quantities(sentence, false) {
+        if dated[mine.at] || passed_over(&mine, sentence) {
+            continue;
+        }
+        let needed = if !long {
+            0.0
+        } else if mine.number.value <= 12.0 && mine.unit.is_none() {
+            NEAR_SMALL
+        } else {
+            NEAR
+        };
+        let drug = mine.unit.is_some_and(|(k, f)| k == Kind::Mass && f < 1.0).then(|| medicine(sentence, mine.at)).flatten();
+        let mut best_same: f64 = 0.0;
+        let mut found = false;
+        for (i, list) in theirs.iter().enumerate() {
+            let unit = &source.units[i];
+            let hit = list.iter().any(|q| {
+                agree(&mine, q)
+                    && (!q.under || mine.under)
+                    && (mine.label.is_none() || mine.label == q.label)
+                    && mine.over.is_none_or(|o| match q.over {
+                        Some(x) => same(o, x),
+                        None => list.iter().any(|p| p.at > q.at && p.at - q.at < 6 && agrees_value(o, p)),
+                    })
+                    && mine.to.is_none_or(|o| list.iter().any(|p| p.at != q.at && agrees_value(o, p)) || q.number.also.iter().any(|v| same(*v, o)))
+                    && drug.as_ref().is_none_or(|d| medicine(&unit.tokens, q.at).is_none_or(|m| m == *d))
+            });
+            if hit {
+                let score = source.nearness(&near, i);
+                best_same = best_same.max(score);
+                found = true;
+            }
+        }
+        let padded = mine.number.digits && sentence[mine.at].text.len() > 1 && sentence[mine.at].text.starts_with('0') && !sentence[mine.at].text.starts_with("0.") && !clock(sentence, mine.at);
+        let equal_ends = mine.to.is_some_and(|o| same(o, mine.number.value));
+        if !found || best_same < needed || padded || equal_ends {
+            out.push(shown(sentence, &mine));
+        }
+    }
+    out
+}
+
+/// Overlap that a figure's surroundings must have with the sentence, when the source is long.
+const NEAR: f64 = 1.0;
+const NEAR_SMALL: f64 = 2.0;
+
+fn agrees_value(value: f64, q: &Quantity) -> bool {
+    same(value, q.number.value) || q.number.also.iter().any(|v| same(value, *v))
+}
+
+/// "9:05"
+fn clock(tokens: &[Token], at: usize) -> bool {
+    at > 0 && tokens[at - 1].text == ":"
+}
+
+/// Number words that count nothing: "one of", "first", "second".
+fn passed_over(q: &Quantity, tokens: &[Token]) -> bool {
+    let before = q.at.checked_sub(1).and_then(|k| tokens.get(k)).map_or("", |t| t.text.as_str());
+    let list_mark = q.at == 0 && q.number.digits && tokens.get(1).is_some_and(|t| matches!(t.text.as_str(), "." | ")"));
+    list_mark
+        || (!q.number.digits && q.number.ordinal)
+        || (!q.number.digits && same(q.number.value, 1.0) && q.unit.is_none() && tokens[q.at].text != "once")
+        || (tokens[q.at].text == "once" && !matches!(tokens.get(q.at + 1).map_or("", |t| t.text.as_str()), "a" | "daily" | "per" | "every" | "weekly"))
+        || (tokens[q.at].text == "half" && before != "a")
+}
+
+fn shown(tokens: &[Token], q: &Quantity) -> String {
+    let next = tokens.get(q.at + 1).map_or("", |t| t.text.as_str());
+    if q.unit.is_some() && next.chars().all(|c| c.is_alphabetic() || c == '%') { format!("{} {next}", tokens[q.at].text) } else { tokens[q.at].text.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::read;
+    use super::*;
+
+    fn wrong(sentence: &str, source: &[&str]) -> Vec<String> {
+        let tokens = read(sentence);
+        missing(&tokens, &vec![false; tokens.len()], &Source::read(source))
+    }
+
+    #[test]
+    fn written_and_spoken_figures_meet() {
+        for (sentence, source) in [
+            ("Knee flexion 105 degrees.", "flexion one oh five"),
+            ("26 years old.", "i'm twenty six"),
+            ("Pain 2/10.", "two out of ten"),
+            ("BP 120/80.", "one twenty over eighty"),
+            ("Two weeks ago.", "14 days ago"),
+            ("1 g twice daily.", "1000 mg two times a day"),
+            ("3 x 10 leg press.", "3x10 leg press"),
+            ("1 week ago.", "a week ago"),
+            ("Rest for half an hour.", "rest half an hour"),
+            ("2-3 weeks.", "two or three weeks"),
+        ] {
+            assert!(wrong(sentence, &[source]).is_empty(), "{sentence} / {source}: {:?}", wrong(sentence, &[source]));
+        }
+    }
+
+    #[test]
+    fn changed_figures_and_units_show() {
+        for (sentence, source) in [
+            ("Knee flexion 115 degrees.", "flexion one oh five"),
+            ("Pain 2/10.", "two out of five"),
+            ("Amlodipine 50 mg.", "amlodipine 5 mg"),
+            ("Levothyroxine 50 mg.", "levothyroxine 50 micrograms"),
+            ("Three weeks ago.", "three days ago"),
+            ("BP 120/90.", "one twenty over eighty"),
+            ("Lisinopril 500 mg, metformin 20 mg.", "metformin 500 mg and lisinopril 20 mg"),
+        ] {
+            assert!(!wrong(sentence, &[source]).is_empty(), "{sentence} / {source}");
+        }
+    }
+}
