@@ -1,4 +1,6 @@
 -- Patients and what every screen shows about them.
+CREATE EXTENSION IF NOT EXISTS btree_gin;
+
 CREATE TABLE patients (
     practice_id     uuid NOT NULL REFERENCES practices,
     id              uuid NOT NULL,
@@ -13,7 +15,8 @@ CREATE TABLE patients (
     identity_kind   text NOT NULL CHECK (identity_kind IN ('sa-id', 'passport', 'none')),
     identity        bytea,
     identity_index  bytea,
-    phone           text NOT NULL DEFAULT '',
+    -- E.164, such as +27821234567.
+    phone           text COLLATE "C" NOT NULL DEFAULT '',
     email           text NOT NULL DEFAULT '',
     address         text NOT NULL DEFAULT '',
     scheme_name     text NOT NULL DEFAULT '',
@@ -24,8 +27,10 @@ CREATE TABLE patients (
     emergency_phone text NOT NULL DEFAULT '',
     -- 'known' needs at least one row in allergies; the page shows 'unavailable' only when they can't be read.
     allergy_state   text NOT NULL DEFAULT 'not-recorded' CHECK (allergy_state IN ('known', 'none-known', 'not-recorded')),
-    -- Lower-case, accents folded: "family given preferred file phone".
-    search_text     text NOT NULL,
+    -- Letters and digits only, lower-case, accents folded: "family given preferred file phone" and "given family".
+    -- The collation "C" lets one index serve prefixes, order and paging.
+    search_text     text COLLATE "C" NOT NULL,
+    search_given    text COLLATE "C" NOT NULL,
     version         integer NOT NULL DEFAULT 1,
     created_at      timestamptz NOT NULL,
     created_by      uuid NOT NULL,
@@ -37,8 +42,10 @@ CREATE TABLE patients (
     FOREIGN KEY (practice_id, created_by) REFERENCES users (practice_id, id)
 );
 CREATE UNIQUE INDEX patients_identity ON patients (practice_id, identity_index) WHERE identity_index IS NOT NULL;
-CREATE INDEX patients_search ON patients USING gin (search_text gin_trgm_ops);
-CREATE INDEX patients_name ON patients (practice_id, family_name, given_name, id);
+CREATE INDEX patients_family ON patients (practice_id, search_text, id);
+CREATE INDEX patients_given ON patients (practice_id, search_given, id);
+CREATE INDEX patients_words ON patients USING gin (practice_id, search_text gin_trgm_ops);
+CREATE INDEX patients_phone ON patients (practice_id, phone) WHERE phone <> '';
 CREATE INDEX patients_birth ON patients (practice_id, birth_date);
 SELECT make_tenant_table('patients');
 GRANT SELECT, INSERT, UPDATE ON patients TO hadada_app;
@@ -84,40 +91,106 @@ CREATE INDEX alerts_patient ON alerts (practice_id, patient_id) WHERE ended_at I
 SELECT make_tenant_table('alerts');
 GRANT SELECT, INSERT, UPDATE ON alerts TO hadada_app;
 
--- LIKE and % are not leakproof, so under a policy Postgres would not use the trigram index. This function takes the
--- practice from the scope and filters on it first; see DESIGN, "RLS trap". The words are already normalised.
-CREATE FUNCTION search_patients(p_words text[], p_identity bytea, p_birth date, p_limit integer)
-RETURNS TABLE (patient_id uuid, rank real)
+-- LIKE, % and comparisons of text are not leakproof, so under a policy Postgres would not use their indexes. These two
+-- functions take the practice from the scope and filter on it first; see DESIGN, "RLS trap".
+
+-- The patients that fit what was typed, best first. Exact numbers and dates come before beginnings of names, those before
+-- words anywhere; only when nothing fits are typing errors allowed. The words hold letters and digits only.
+CREATE FUNCTION search_patients(
+    p_prefix text,         -- all words in the order typed
+    p_words text[],        -- the same words, longest first
+    p_identities bytea[],  -- blind indexes of what may be an identity number
+    p_births date[],       -- birth dates typed
+    p_file text,           -- what may be a file number
+    p_phone text,          -- what may be the beginning of a phone number, E.164
+    p_limit integer
+) RETURNS TABLE (patient_id uuid)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET pg_trgm.word_similarity_threshold = 0.4 AS $$
 DECLARE
     scope uuid := current_practice();
-    found integer := 0;
-    pattern text[] := ARRAY(SELECT '%' || replace(replace(replace(w, '\', '\\'), '%', '\%'), '_', '\_') || '%' FROM unnest(p_words) w);
+    hits uuid[] := '{}';
+    any_birth boolean := cardinality(p_births) = 0;
+    past_prefix text := p_prefix || chr(1114111);
+    -- A word of one or two letters has no trigram; it counts at the beginning of a word, as a filter.
+    long_words text[] := ARRAY(SELECT '%' || w || '%' FROM unnest(p_words) w WHERE length(w) >= 3);
+    starts text[] := ARRAY(SELECT ' ' || w FROM unnest(p_words) w WHERE length(w) < 3);
 BEGIN
     IF scope IS NULL THEN RETURN; END IF;
-    RETURN QUERY
-        SELECT p.id,
-               (CASE WHEN p.identity_index = p_identity THEN 3.0
-                     WHEN lower(p.file_number) = p_words[1] THEN 2.5
-                     WHEN p.birth_date = p_birth THEN 2.0
-                     WHEN p.search_text LIKE replace(replace(p_words[1], '%', ''), '_', '') || '%' THEN 1.5
-                     ELSE 1.0 END)::real AS r
-        FROM patients p
-        WHERE p.practice_id = scope
-          AND (p.identity_index = p_identity OR p.birth_date = p_birth
-               OR (cardinality(pattern) > 0 AND p.search_text LIKE ALL (pattern)))
-        ORDER BY r DESC, p.family_name, p.given_name, p.id
-        LIMIT p_limit;
-    GET DIAGNOSTICS found = ROW_COUNT;
-    IF found = 0 AND cardinality(p_words) > 0 THEN
-        -- Nothing fits as typed: allow typing errors.
-        RETURN QUERY
-            SELECT p.id, word_similarity(array_to_string(p_words, ' '), p.search_text) AS r
-            FROM patients p
-            WHERE p.practice_id = scope AND array_to_string(p_words, ' ') <% p.search_text
-            ORDER BY r DESC, p.family_name, p.given_name, p.id
-            LIMIT p_limit;
+
+    hits := ARRAY(
+        SELECT DISTINCT ON (m.stage, m.search_text, m.id) m.id FROM (
+            SELECT 1 AS stage, p.search_text, p.id FROM patients p
+            WHERE p.practice_id = scope AND p.identity_index = ANY (p_identities)
+            UNION ALL
+            SELECT 2, p.search_text, p.id FROM patients p WHERE p.practice_id = scope AND p.file_number = p_file
+            UNION ALL
+            (SELECT 3, p.search_text, p.id FROM patients p
+             WHERE p.practice_id = scope AND p.birth_date = ANY (p_births)
+               AND NOT EXISTS (SELECT FROM unnest(p_words) w WHERE position(' ' || w IN ' ' || p.search_text) = 0)
+             ORDER BY p.search_text LIMIT p_limit)
+            UNION ALL
+            (SELECT 4, p.search_text, p.id FROM patients p
+             WHERE p.practice_id = scope AND p.phone <> '' AND p.phone >= p_phone AND p.phone < p_phone || ':'
+             ORDER BY p.phone LIMIT p_limit)
+        ) m ORDER BY m.stage, m.search_text, m.id LIMIT p_limit);
+
+    IF p_prefix <> '' AND cardinality(hits) < p_limit THEN
+        hits := hits || ARRAY(
+            SELECT p.id FROM patients p
+            WHERE p.practice_id = scope AND p.search_text >= p_prefix AND p.search_text < past_prefix
+              AND (any_birth OR p.birth_date = ANY (p_births)) AND NOT p.id = ANY (hits)
+            ORDER BY p.search_text, p.id LIMIT p_limit - cardinality(hits));
     END IF;
+    IF p_prefix <> '' AND cardinality(hits) < p_limit THEN
+        hits := hits || ARRAY(
+            SELECT p.id FROM patients p
+            WHERE p.practice_id = scope AND p.search_given >= p_prefix AND p.search_given < past_prefix
+              AND (any_birth OR p.birth_date = ANY (p_births)) AND NOT p.id = ANY (hits)
+            ORDER BY p.search_given, p.id LIMIT p_limit - cardinality(hits));
+    END IF;
+
+    IF cardinality(long_words) > 0 AND cardinality(hits) < p_limit THEN
+        hits := hits || ARRAY(
+            SELECT m.id FROM (
+                SELECT p.search_text, p.id FROM patients p
+                WHERE p.practice_id = scope
+                  AND p.search_text LIKE long_words[1]
+                  AND p.search_text LIKE coalesce(long_words[2], long_words[1])
+                  AND p.search_text LIKE coalesce(long_words[3], long_words[1])
+                  AND p.search_text LIKE ALL (long_words)
+                  AND NOT EXISTS (SELECT FROM unnest(starts) w WHERE position(w IN ' ' || p.search_text) = 0)
+                  AND (any_birth OR p.birth_date = ANY (p_births)) AND NOT p.id = ANY (hits)
+                LIMIT 1000
+            ) m ORDER BY m.search_text, m.id LIMIT p_limit - cardinality(hits));
+    END IF;
+
+    IF cardinality(hits) = 0 AND length(p_prefix) >= 3 AND p_prefix !~ '^[0-9 ]*$' THEN
+        hits := ARRAY(
+            SELECT p.id FROM patients p
+            WHERE p.practice_id = scope AND p_prefix <% p.search_text AND (any_birth OR p.birth_date = ANY (p_births))
+            ORDER BY word_similarity(p_prefix, p.search_text) DESC, p.search_text, p.id LIMIT p_limit);
+    END IF;
+    RETURN QUERY SELECT unnest(hits);
 END
 $$;
-GRANT EXECUTE ON FUNCTION search_patients(text[], bytea, date, integer) TO hadada_app;
+GRANT EXECUTE ON FUNCTION search_patients(text, text[], bytea[], date[], text, text, integer) TO hadada_app;
+
+-- One page of all patients by name, after a patient.
+CREATE FUNCTION list_patients(p_after uuid, p_limit integer) RETURNS TABLE (patient_id uuid)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    scope uuid := current_practice();
+    after_text text := '';
+    after_id uuid := '00000000-0000-0000-0000-000000000000';
+BEGIN
+    IF p_after IS NOT NULL THEN
+        SELECT p.search_text, p.id INTO after_text, after_id FROM patients p WHERE p.practice_id = scope AND p.id = p_after;
+        IF NOT FOUND THEN RETURN; END IF;
+    END IF;
+    RETURN QUERY
+        SELECT p.id FROM patients p
+        WHERE p.practice_id = scope AND (p.search_text, p.id) > (after_text, after_id)
+        ORDER BY p.search_text, p.id LIMIT p_limit;
+END
+$$;
+GRANT EXECUTE ON FUNCTION list_patients(uuid, integer) TO hadada_app;

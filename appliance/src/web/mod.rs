@@ -5,6 +5,7 @@ mod errors;
 mod events;
 mod form;
 mod headers;
+mod idempotency;
 mod page;
 mod session;
 
@@ -13,6 +14,7 @@ pub use errors::render_errors;
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
 pub use headers::{SECURITY_POLICY, security_headers};
+pub use idempotency::claim;
 pub use page::{Page, Shell, Templates, html};
 pub use session::{COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie, token_hash};
 
