@@ -14,6 +14,7 @@ use crate::db::{Action, Actor, AuditEvent, PracticeTx};
 use crate::drafting::{self, DraftEvent, DraftSentence, Options, PROMPT_VERSION, Refusal, Section, Statement, Summary};
 use crate::error::{Error, Problems, Result};
 use crate::ids::{DraftId, EncounterId};
+use crate::inference::Health;
 use crate::keys::PatientKey;
 use crate::web::{App, Session};
 
@@ -21,6 +22,9 @@ use crate::web::{App, Session};
 const LONGEST: Duration = Duration::from_secs(8 * 60);
 /// How long a new draft waits for one that was just stopped to end.
 const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How long a draft waits for a model that is starting.
+const STARTING: Duration = Duration::from_secs(10);
 
 /// The drafts that run in this program.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +104,7 @@ pub(super) async fn start(
     if let Some(text) = &given {
         check_text(&mut problems, "source_text", "The text of your lines", text, SOURCE_LIMIT);
     }
-    let health = app.inference.health().await;
+    let health = serving(app).await;
     let draft = DraftId::random();
     let guard = running.enter(draft);
     let gives_up = Instant::now() + PATIENCE;
@@ -112,7 +116,7 @@ pub(super) async fn start(
         if visit.signature.is_some() {
             return Err(Error::conflict("This note is signed, so nothing is drafted for it. You can add an addendum."));
         }
-        if !matches!(health.state.as_str(), "ready" | "degraded") {
+        if !health.is_serving() {
             return Err(Error::Unavailable(match health.state.as_str() {
                 "starting" => "The drafting model is starting. Try again in a moment, or write the note yourself.".into(),
                 _ => "The drafting model is not running. Everything else works: write the note yourself.".into(),
@@ -121,14 +125,16 @@ pub(super) async fn start(
         let key = app.keys.patient(tx.practice(), visit.patient).await?;
         let options = Options { discipline: discipline(&visit.discipline).into(), ..Options::default() };
         let with = With {
-            model: health.model.clone().unwrap_or_default(),
-            model_sha256: health.model_sha256.clone().unwrap_or_default(),
+            model: health.model.clone().unwrap_or_default().id,
+            model_sha256: health.model.clone().unwrap_or_default().sha256,
             prompt_version: PROMPT_VERSION,
             parameters: serde_json::json!({
                 "discipline": options.discipline,
                 "statements_per_request": options.statements_per_request,
                 "words_per_request": options.words_per_request,
                 "device": health.device,
+                "embedding_model": health.embedding_model.as_ref().map(|m| &m.id),
+                "embedding_model_sha256": health.embedding_model.as_ref().map(|m| &m.sha256),
             }),
         };
         let (practice, now) = (tx.practice(), tx.now());
@@ -163,6 +169,18 @@ pub(super) async fn start(
     let (steps, heard) = mpsc::unbounded_channel();
     tokio::spawn(run(job, steps));
     Ok((draft, heard))
+}
+
+/// How the daemon is; while it starts (a worker that died is replaced in seconds) a draft waits for it.
+async fn serving(app: &App) -> Health {
+    let gives_up = Instant::now() + STARTING;
+    loop {
+        let health = app.inference.health().await;
+        if health.state != "starting" || Instant::now() >= gives_up {
+            return health;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 /// How the model's part came out.

@@ -87,16 +87,16 @@ fn model_error(error: InferenceError) -> ModelError {
 
 impl Model {
     pub(super) fn new(inference: Inference, health: &Health) -> Self {
-        Self { inference, restarts: health.restarts, name: health.model.clone().unwrap_or_default(), timings: Timings::default() }
+        Self { inference, restarts: health.restarts, name: health.model.clone().unwrap_or_default().id, timings: Timings::default() }
     }
 
     /// Ends when the worker that was there at the start is gone.
     async fn worker_gone(&self) -> ModelError {
-        let mut ticks = tokio::time::interval(WATCH);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + WATCH, WATCH);
         loop {
             ticks.tick().await;
             let health = self.inference.health().await;
-            if health.restarts != self.restarts || !matches!(health.state.as_str(), "ready" | "degraded") {
+            if health.restarts != self.restarts || !health.is_serving() {
                 return ModelError::Unavailable("its worker ended while it was writing".into());
             }
         }

@@ -50,7 +50,8 @@ pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
 pub async fn render_errors(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
-    let api = is_api(&path, request.headers());
+    // The pages' scripts show a problem's words themselves.
+    let api = is_api(&path, request.headers()) || request.headers().contains_key("hx-request");
     let fragment = request.headers().contains_key("hx-request") || request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
     let get = request.method() == http::Method::GET;
     let mut response = next.run(request).await;

@@ -184,20 +184,6 @@ impl Session {
         Err(Error::Forbidden(format!("Your role ({}) may not {what}. Ask the practice's admin.", self.role.label()).into()))
     }
 
-    /// A key for the page's local safety copies of unsent text: the same for one session, unknown once it ended.
-    #[must_use]
-    pub fn local_key(&self) -> String {
-        match &self.kind {
-            SessionKind::Browser(hash) => {
-                let mut hasher = Sha256::new();
-                hasher.update(b"hadada local copy");
-                hasher.update(hash);
-                hex::encode(hasher.finalize())
-            }
-            SessionKind::Token(_) => String::new(),
-        }
-    }
-
     /// An example for template tests.
     #[must_use]
     pub fn sample() -> Self {
