@@ -18,7 +18,7 @@ use crate::web::App;
 /// Templates of this room.
 pub const TEMPLATES: &[(&str, &str)] = &[("accounts/login.html", include_str!("../web/login.html"))];
 
-/// Pages of this room that need no session.
+/// Pages of this room.
 pub fn routes() -> Router<App> {
-    Router::new().route("/login", get(pages::show).post(pages::sign_in)).route("/logout", post(pages::sign_out))
+    Router::new().route("/login", get(pages::show).post(pages::sign_in)).route("/logout", post(pages::sign_out)).route("/session", get(pages::session))
 }

@@ -135,3 +135,10 @@ pub(super) async fn sign_out(State(app): State<App>, session: Session) -> Result
     let wipe = (HeaderName::from_static("clear-site-data"), http::HeaderValue::from_static("\"storage\""));
     Ok(([(header::SET_COOKIE, clear_cookie()), wipe], Redirect::to("/login?out=true")).into_response())
 }
+
+/// `GET /session`: tells an open page that somebody signed in again in another tab, so that it can send what it kept.
+pub(super) async fn session(State(app): State<App>, session: Session) -> Result<axum::Json<serde_json::Value>> {
+    let local_key = session.local_key(&app).await?;
+    // Requests are checked by their origin, so there is no CSRF token to hand out.
+    Ok(axum::Json(serde_json::json!({ "user_id": session.user_id, "csrf": "", "local_key": local_key })))
+}

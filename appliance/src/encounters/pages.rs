@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::Extension;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use base64::Engine;
 use http::{StatusCode, header};
 use uuid::Uuid;
 
@@ -117,10 +116,10 @@ async fn visit_page(app: &App, session: &Session, id: EncounterId, reason: &'sta
     let addenda = addenda(&mut tx, &visit, &key).await?;
     let shell = shell(app, session, &mut tx, patient.name(), "patients").await?;
     tx.commit().await?;
-    let raw = app.keys.blind_index(session.practice_id, "kept copies on a device", &session.user_id.to_string()).await?;
+    let local_key = session.local_key(app).await?;
     Ok(VisitPage {
         shell,
-        local_key: base64::engine::general_purpose::STANDARD.encode(raw),
+        local_key,
         patient,
         visit: visit_view(&visit, mine),
         saved: version.saved_at.map_or_else(|| "Nothing typed yet".into(), |at| format!("Saved {}", clock::time_text(clock::local(at).1))),

@@ -7,7 +7,6 @@ use time::Date;
 use super::measures::{Better, Measure, by_code};
 use crate::clock;
 
-const WIDTH: f64 = 286.0;
 const LEFT: f64 = 34.0;
 const RIGHT: f64 = 282.0;
 const TOP: f64 = 14.0;
@@ -300,7 +299,7 @@ mod tests {
             let chart = trends(&scores).0.unwrap();
             for p in &chart.points {
                 let (x, y): (f64, f64) = (p.x.parse().unwrap(), p.y.parse().unwrap());
-                prop_assert!((LEFT..=WIDTH).contains(&x) && (TOP..=BOTTOM).contains(&y), "{p:?}");
+                prop_assert!((LEFT..=RIGHT).contains(&x) && (TOP..=BOTTOM).contains(&y), "{p:?}");
             }
             prop_assert!(chart.points.iter().filter(|p| p.last).count() == 1);
             if let Some(band) = &chart.band {
