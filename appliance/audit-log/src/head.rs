@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::merkle::Hash;
+use crate::paper;
 use crate::seal::Seal;
 use crate::text;
 
@@ -154,8 +155,7 @@ impl Head {
 }
 
 /// A head's short form, printed on the cash-up slip and typed in again years later: seal number, events so far and
-/// the first 80 bits of the seal's hash in Crockford's base 32 (no I, L, O or U to misread), as
-/// `412-18230-7KQ2-9F4M-ZT3A-B6XD`.
+/// the first 80 bits of the seal's hash as on all our paper, as `412-18230-7KQ2-9F4M-ZT3A-B6XD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slip {
     /// The seal's number.
@@ -165,23 +165,15 @@ pub struct Slip {
     start: [u8; 10],
 }
 
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
 impl fmt::Display for Slip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.seq, self.total)?;
-        let bits = self
-            .start
-            .iter()
-            .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-        for place in 0..16 {
-            if place % 4 == 0 {
-                f.write_str("-")?;
-            }
-            let digit = (bits >> (75 - 5 * place)) & 31;
-            write!(f, "{}", char::from(CROCKFORD[digit as usize]))?;
-        }
-        Ok(())
+        write!(
+            f,
+            "{}-{}-{}",
+            self.seq,
+            self.total,
+            paper::encode(&self.start)
+        )
     }
 }
 
@@ -189,45 +181,14 @@ impl FromStr for Slip {
     type Err = HeadError;
 
     fn from_str(text: &str) -> Result<Self, HeadError> {
-        let wrong = || HeadError::Slip(text.to_owned());
-        let mut parts = text.trim().splitn(3, '-');
-        let seq = parts
-            .next()
-            .and_then(|part| part.parse().ok())
-            .ok_or_else(wrong)?;
-        let total = parts
-            .next()
-            .and_then(|part| part.parse().ok())
-            .ok_or_else(wrong)?;
-        let mut bits = 0_u128;
-        let mut digits = 0;
-        for letter in parts
-            .next()
-            .ok_or_else(wrong)?
-            .bytes()
-            .filter(|letter| *letter != b'-')
-        {
-            let letter = match letter.to_ascii_uppercase() {
-                b'O' => b'0',
-                b'I' | b'L' => b'1',
-                other => other,
-            };
-            let digit = CROCKFORD
-                .iter()
-                .position(|known| *known == letter)
-                .ok_or_else(wrong)?;
-            bits = bits << 5 | digit as u128;
-            digits += 1;
-            if digits > 16 {
-                return Err(wrong());
-            }
-        }
-        if digits != 16 {
-            return Err(wrong());
-        }
-        let mut start = [0; 10];
-        start.copy_from_slice(&bits.to_be_bytes()[6..]);
-        Ok(Self { seq, total, start })
+        let read = || {
+            let mut parts = text.trim().splitn(3, '-');
+            let seq = parts.next()?.parse().ok()?;
+            let total = parts.next()?.parse().ok()?;
+            let start = paper::decode(parts.next()?)?.try_into().ok()?;
+            Some(Self { seq, total, start })
+        };
+        read().ok_or_else(|| HeadError::Slip(text.to_owned()))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod export;
 pub mod finding;
 pub mod head;
 pub mod merkle;
+pub mod paper;
 pub mod seal;
 #[cfg(test)]
 mod tests;

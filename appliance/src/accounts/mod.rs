@@ -20,5 +20,5 @@ pub const TEMPLATES: &[(&str, &str)] = &[("accounts/login.html", include_str!(".
 
 /// Pages of this room.
 pub fn routes() -> Router<App> {
-    Router::new().route("/login", get(pages::show).post(pages::sign_in)).route("/logout", post(pages::sign_out)).route("/session", get(pages::session))
+    Router::new().route("/login", get(pages::show).post(pages::sign_in)).route("/logout", post(pages::sign_out)).route("/session", get(pages::current))
 }

@@ -136,9 +136,14 @@ pub(super) async fn sign_out(State(app): State<App>, session: Session) -> Result
     Ok(([(header::SET_COOKIE, clear_cookie()), wipe], Redirect::to("/login?out=true")).into_response())
 }
 
-/// `GET /session`: tells an open page that somebody signed in again in another tab, so that it can send what it kept.
-pub(super) async fn session(State(app): State<App>, session: Session) -> Result<axum::Json<serde_json::Value>> {
-    let local_key = session.local_key(&app).await?;
-    // Requests are checked by their origin, so there is no CSRF token to hand out.
-    Ok(axum::Json(serde_json::json!({ "user_id": session.user_id, "csrf": "", "local_key": local_key })))
+/// What `GET /session` tells a script of an open page.
+#[derive(serde::Serialize)]
+pub(super) struct Current {
+    user_id: crate::ids::UserId,
+    local_key: String,
+}
+
+/// Tells an open page who is signed in now, after somebody signed in again in another tab.
+pub(super) async fn current(State(app): State<App>, session: Session) -> axum::Json<Current> {
+    axum::Json(Current { user_id: session.user_id, local_key: app.keys.local_copy_key(session.user_id) })
 }

@@ -116,7 +116,7 @@ async fn visit_page(app: &App, session: &Session, id: EncounterId, reason: &'sta
     let addenda = addenda(&mut tx, &visit, &key).await?;
     let shell = shell(app, session, &mut tx, patient.name(), "patients").await?;
     tx.commit().await?;
-    let local_key = session.local_key(app).await?;
+    let local_key = app.keys.local_copy_key(session.user_id);
     Ok(VisitPage {
         shell,
         local_key,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::seal::{PatientKey, SealError, Secret, blind, open, random_secret, seal};
 use crate::error::Error;
-use crate::ids::{PatientId, PracticeId};
+use crate::ids::{PatientId, PracticeId, UserId};
 
 /// Most patient keys kept unwrapped in memory.
 const CACHE: usize = 20_000;
@@ -189,6 +189,14 @@ impl Keyring {
             }
             keys.insert((practice, patient), key.clone());
         }
+    }
+
+    /// The key under which a user's browser keeps unsent text: 32 bytes as Base64. It outlives the session, so that a copy
+    /// kept by a crashed browser opens at that user's next sign-in, and for nobody else.
+    #[must_use]
+    pub fn local_copy_key(&self, user: UserId) -> String {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(blind(&self.0.master, "local copy", &user.to_string()))
     }
 
     /// A blind index of a value, the same for equal values within a practice.

@@ -38,11 +38,10 @@ impl IntoResponse for Error {
     }
 }
 
-/// Whether whoever asked is a program.
-#[must_use]
-pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
+/// Whether whoever asked is a program, or a script of one of our pages.
+fn is_api(path: &str, headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
+    headers.contains_key("hx-request") || path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
         || (headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/json"))
 }
 
@@ -50,9 +49,8 @@ pub fn is_api(path: &str, headers: &HeaderMap) -> bool {
 pub async fn render_errors(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
-    // The pages' scripts show a problem's words themselves.
-    let api = is_api(&path, request.headers()) || request.headers().contains_key("hx-request");
-    let fragment = request.headers().contains_key("hx-request") || request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
+    let api = is_api(&path, request.headers());
+    let fragment = request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
     let get = request.method() == http::Method::GET;
     let mut response = next.run(request).await;
     let status = response.status();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use futures_util::{Stream, StreamExt};
 use sqlx::postgres::PgListener;
 use tokio::sync::broadcast;
@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, Session};
 use crate::ids::PracticeId;
+
+/// How often an open page hears that the link stands.
+const PING: Duration = Duration::from_secs(10);
 
 /// A thing that changed.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -90,6 +93,7 @@ pub async fn stream(State(app): State<App>, session: Session) -> Sse<impl Stream
         std::future::ready(event.map(Ok))
     });
     let hello = futures_util::stream::once(std::future::ready(Ok(Event::default().event("hello").data("{}"))));
+    let pings = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(PING)).map(|_| Ok(Event::default().event("ping").data("{}")));
     let closing = app.events.closing.clone();
-    Sse::new(hello.chain(changes).take_until(closing.cancelled_owned())).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+    Sse::new(hello.chain(futures_util::stream::select(changes, pings)).take_until(closing.cancelled_owned()))
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use base64::Engine;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
@@ -183,16 +182,6 @@ impl Session {
             Permission::ViewBox => "see the state of the box",
         };
         Err(Error::Forbidden(format!("Your role ({}) may not {what}. Ask the practice's admin.", self.role.label()).into()))
-    }
-
-    /// A key for the page's copies of unsent text on a device, in base64. It is the user's, not the session's: a copy that a
-    /// crashed browser left opens at that user's next sign-in, and for nobody else.
-    ///
-    /// # Errors
-    /// When the practice's key can't be had.
-    pub async fn local_key(&self, app: &App) -> Result<String> {
-        let raw = app.keys.blind_index(self.practice_id, "kept copies on a device", &self.user_id.to_string()).await?;
-        Ok(base64::engine::general_purpose::STANDARD.encode(raw))
     }
 
     /// An example for template tests.

@@ -104,8 +104,14 @@ fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
         if matches!(word, "not" | "without" | "never" | "denies") && i > from {
             break;
         }
+        if i > from && matches!(word, "i" | "you" | "we" | "they" | "he" | "she" | "your") {
+            break;
+        }
         seen += usize::from(!tokens[i].is_mark());
-        if !list && seen > 9 {
+        if word == "," {
+            seen = 0;
+        }
+        if seen > if list { 12 } else { 9 } {
             break;
         }
         flips[i] += 1;
@@ -150,6 +156,9 @@ fn is_question(tokens: &[Token], last_of_turn: bool) -> bool {
     }
     // Transcripts without marks: "okay and how about any nausea or vomiting"
     let pair = |a: &str, b: &str| tokens.windows(2).any(|w| w[0].text == a && w[1].text == b);
+    if tokens.iter().any(|t| t.text == "any") && !tokens.iter().any(|t| matches!(t.text.as_str(), "no" | "not")) {
+        return true;
+    }
     if pair("how", "about") || pair("what", "about") || ["do", "have", "are", "did"].iter().any(|v| pair(v, "you")) || pair("is", "there") {
         return true;
     }
@@ -218,15 +227,18 @@ const NEAR: f64 = 0.8;
 /// Findings that the sentence affirms and the source doesn't name at all.
 pub(super) fn new_findings(sentence: &[Token], source: &Source) -> Vec<String> {
     let mine = polarity(sentence);
-    sentence.iter().zip(mine).filter(|(t, p)| *p == Polarity::Affirmed && finding(&t.stem) && !source.has(&t.stem)).map(|(t, _)| t.text.clone()).collect()
+    sentence.iter().zip(mine).filter(|(t, p)| *p == Polarity::Affirmed && finding(&t.stem) && !PARAPHRASED.contains(&t.stem.as_str()) && !source.has(&t.stem)).map(|(t, _)| t.text.clone()).collect()
 }
+
+/// Findings that people put in many other words; their absence says nothing.
+const PARAPHRASED: &[&str] = &["pain", "dyspnea", "nausea", "tingl", "syncope", "palpitation", "instability", "dysuria", "discharg", "fractur", "numb", "weak", "dizzy", "swell", "fatigue", "itch", "contractur", "deform", "crackl", "rale", "crackle", "rales"];
 
 /// Signs and symptoms: words that a note either affirms or denies.
 fn finding(stem: &str) -> bool {
     static FINDINGS: LazyLock<HashSet<String>> = LazyLock::new(|| {
         "murmur gallop rub rubs swelling thyromegaly lymphadenopathy adenopathy pain fever chills nausea vomiting diarrhea constipation cough wheezing wheeze rash dyspnea headache headaches dizziness numbness tingling weakness erythema ecchymosis
          fracture dislocation infection bleeding syncope palpitations seizure hernia mass lesion ulcer rhonchi crackles rales cyanosis clubbing jaundice bruit bruits distension deformity instability contracture crepitus spasm atrophy drainage
-         discharge melena hematochezia dysuria hematuria incontinence stiffness fatigue clicking locking giving laxity guarding rebound thrombosis hydronephrosis pneumonia congestion itching cramping spasticity clonus lag bruising"
+         melena hematochezia dysuria hematuria incontinence laxity guarding rebound thrombosis hydronephrosis pneumonia congestion itching spasticity clonus lag bruising"
             .split_whitespace()
             .map(words::stem_of)
             .collect()

@@ -33,6 +33,8 @@ pub(super) struct Quantity {
     pub to: Option<f64>,
     /// "type", "grade", "stage" before it.
     pub label: Option<String>,
+    /// Said without a figure: "a week", "daily".
+    pub implied: bool,
     pub at: usize,
 }
 
@@ -83,24 +85,33 @@ pub(super) fn quantities(tokens: &[Token], implied: bool) -> Vec<Quantity> {
                 over: over(tokens, at),
                 under: matches!(before(1), "/" | "over") || (before(1) == "of" && before(2) == "out"),
                 to: range_end(tokens, at),
+                implied: false,
                 label: Some(before(1)).filter(|w| matches!(*w, "type" | "grade" | "stage" | "class")).map(str::to_owned),
                 at,
             });
         } else if implied {
-            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, under: false, to: None, label: None, at };
+            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, under: false, to: None, label: None, implied: true, at };
             match token.text.as_str() {
                 "a" | "an" | "every" | "each" | "per" | "last" | "next" | "another" => {
                     let noun = if text(at + 1) == "single" { text(at + 2) } else { text(at + 1) };
                     if let Some(u) = unit(noun) {
-                        out.push(one(Some(u)));
+                        // "twice a day" is no day; "in a week", "a week ago" is one.
+                        let before = at.checked_sub(1).map_or("", |k| text(k));
+                        let spans = matches!(before, "about" | "in" | "for" | "over" | "within" | "after" | "than" | "like" | "maybe" | "approximately" | "almost" | "around" | "of" | "been" | "or" | "least" | "the" | "just" | "s")
+                            || matches!(text(at + 2), "ago" | "later" | "old" | "now" | "or" | "and" | "off")
+                            || matches!(token.text.as_str(), "last" | "next" | "another");
+                        if spans {
+                            out.push(one(Some(u)));
+                        }
                         out.push(one(None));
                     } else if matches!(noun, "night" | "morning" | "evening" | "time") {
                         out.push(one(None));
                     }
                 }
                 "daily" | "nightly" | "weekly" | "monthly" | "yearly" | "annually" | "annual" | "single" => out.push(one(None)),
+                "few" => out.extend([3.0, 4.0].map(|v| Quantity { number: Number { value: v, ..one(None).number }, ..one(unit_after(tokens, at)) })),
                 "both" | "bid" | "pair" => out.push(Quantity { number: Number { value: 2.0, ..one(None).number }, ..one(None) }),
-                "tid" | "few" => out.push(Quantity { number: Number { value: 3.0, ..one(None).number }, ..one(None) }),
+                "tid" => out.push(Quantity { number: Number { value: 3.0, ..one(None).number }, ..one(None) }),
                 "qid" => out.push(Quantity { number: Number { value: 4.0, ..one(None).number }, ..one(None) }),
                 "quarter" => out.push(Quantity { number: Number { value: 0.25, ..one(None).number }, ..one(None) }),
                 _ => {}
@@ -117,7 +128,7 @@ fn unit_after(tokens: &[Token], at: usize) -> Option<(Kind, f64)> {
         while matches!(text(k), "-" | "'") {
             k += 1;
         }
-        if text(k) == "half" || text(k) == "a" || text(k) == "more" || text(k) == "additional" || text(k) == "consecutive" || text(k) == "or" && text(k + 1) == "so" {
+        if text(k) == "half" || text(k) == "a" || text(k) == "more" || text(k) == "additional" || text(k) == "of" && matches!(tokens[at].text.as_str(), "couple" | "few") || text(k) == "consecutive" || text(k) == "or" && text(k + 1) == "so" {
             k += 1;
             continue;
         }
@@ -157,7 +168,9 @@ fn same(a: f64, b: f64) -> bool {
 
 fn agree(mine: &Quantity, theirs: &Quantity) -> bool {
     let plain = |x: f64| same(x, theirs.number.value) || theirs.number.also.iter().any(|v| same(x, *v));
-    let equal = plain(mine.number.value) || (!mine.number.digits && mine.number.also.iter().any(|v| plain(*v)));
+    // "five or six hundred"
+    let hundreds = theirs.to.is_some_and(|t| t >= 100.0 && t % 100.0 == 0.0 && theirs.number.value < 10.0) && same(mine.number.value, theirs.number.value * 100.0);
+    let equal = hundreds || plain(mine.number.value) || (!mine.number.digits && mine.number.also.iter().any(|v| plain(*v)));
     match (mine.unit, theirs.unit) {
         (Some((ka, fa)), Some((kb, fb))) if comparable(ka) && comparable(kb) => {
             if ka != kb {
@@ -169,7 +182,9 @@ fn agree(mine: &Quantity, theirs: &Quantity) -> bool {
         // A bare figure in the source may be an age in years or a dose in mg, as people say them; nothing rarer.
         (Some((Kind::Time, f)), None) => equal && (f >= 365.0 || f < 0.1 || theirs.to.is_some()),
         (Some((Kind::Mass, f)), None) => equal && (same(f, 0.001) || f >= 400.0),
-        _ => equal,
+        (Some((Kind::Length | Kind::Volume | Kind::Percent, _)), None) => equal && !theirs.implied,
+        (Some((Kind::Count, _)) | None, _) => equal,
+        _ => equal && !theirs.implied,
     }
 }
 
@@ -193,7 +208,7 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         if dated[mine.at] || passed_over(&mine, sentence) {
             continue;
         }
-        let needed = if !long {
+        let needed = if !long || is_age(sentence, &mine) {
             0.0
         } else if mine.number.value <= 12.0 && mine.unit.is_none() {
             NEAR_SMALL
@@ -202,6 +217,7 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         };
         let drug = mine.unit.is_some_and(|(k, f)| k == Kind::Mass && f < 1.0).then(|| medicine(sentence, mine.at)).flatten();
         let mut best_same: f64 = 0.0;
+        let mut best_other: f64 = 0.0;
         let mut found = false;
         for (i, list) in theirs.iter().enumerate() {
             let unit = &source.units[i];
@@ -213,22 +229,42 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
                         Some(x) => same(o, x),
                         None => list.iter().any(|p| p.at > q.at && p.at - q.at < 6 && agrees_value(o, p)),
                     })
-                    && mine.to.is_none_or(|o| list.iter().any(|p| p.at != q.at && agrees_value(o, p)) || q.number.also.iter().any(|v| same(*v, o)))
-                    && drug.as_ref().is_none_or(|d| medicine(&unit.tokens, q.at).is_none_or(|m| m == *d))
+                    && mine.to.is_none_or(|o| q.to.is_some_and(|t| same(t, o)) || q.number.also.iter().any(|v| same(*v, o)) || (q.to.is_none() && list.iter().any(|p| p.at > q.at && p.at - q.at <= 3 && agrees_value(o, p))) || (q.to.is_some_and(|t| t >= 100.0) && same(q.to.unwrap_or_default(), o)))
+                    && drug.as_ref().is_none_or(|d| medicine(&unit.tokens, q.at).map_or(q.unit.is_some(), |m| m == *d))
             });
             if hit {
-                let score = source.nearness(&near, i);
-                best_same = best_same.max(score);
+                best_same = best_same.max(source.nearness(&near, i));
                 found = true;
+            } else if list.iter().any(|q| !q.implied && rivals(&mine, q)) {
+                best_other = best_other.max(source.nearness(&near, i));
             }
         }
         let padded = mine.number.digits && sentence[mine.at].text.len() > 1 && sentence[mine.at].text.starts_with('0') && !sentence[mine.at].text.starts_with("0.") && !clock(sentence, mine.at);
         let equal_ends = mine.to.is_some_and(|o| same(o, mine.number.value));
-        if !found || best_same < needed || padded || equal_ends {
+        if !found || best_same < needed || best_other > best_same * RIVAL + RIVAL_MORE || padded || equal_ends {
             out.push(shown(sentence, &mine));
         }
     }
     out
+}
+
+/// How much nearer another figure of the same kind must be said for this one to be in doubt.
+const RIVAL: f64 = 1.3;
+const RIVAL_MORE: f64 = 1.5;
+
+/// Another figure that measures the same.
+fn rivals(mine: &Quantity, theirs: &Quantity) -> bool {
+    match (mine.unit, theirs.unit) {
+        (Some((a, x)), Some((b, y))) => a == b && a != Kind::Count && (a != Kind::Time || (x >= 1.0) == (y >= 1.0)),
+        _ => false,
+    }
+}
+
+/// "57-year-old", "age 57", "53 y.o."
+fn is_age(tokens: &[Token], q: &Quantity) -> bool {
+    let text = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
+    let before = q.at.checked_sub(1).map_or("", |k| text(k));
+    matches!(before, "age" | "aged") || (q.at + 1..q.at + 5).any(|k| text(k) == "old" || text(k) == "yo") || (text(q.at + 1) == "y" && text(q.at + 3) == "o")
 }
 
 /// Overlap that a figure's surroundings must have with the sentence, when the source is long.

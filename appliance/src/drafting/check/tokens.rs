@@ -262,10 +262,10 @@ fn run(tokens: &[Token]) -> Option<(Number, usize)> {
             parts.push(o);
             is_ordinal = true;
             i += 1;
-        } else if matches!(word, "hundred" | "thousand" | "million") && (!parts.is_empty() || i == 0) {
+        } else if matches!(word, "hundred" | "thousand" | "million" | "hundreds" | "thousands") && (!parts.is_empty() || i == 0) {
             let factor = match word {
-                "hundred" => 100.0,
-                "thousand" => 1000.0,
+                "hundred" | "hundreds" => 100.0,
+                "thousand" | "thousands" => 1000.0,
                 _ => 1e6,
             };
             if parts.is_empty() && i > 0 {

@@ -50,6 +50,14 @@ static SAME: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
         medicine: medication med meds medicin drug pill tablet
         allergy: allergi allergic
         heart: cardiac cardio cardiovascular
+        abdomen: abdominal belly tummy
+        neck: cervical
+        confusion: confus confused
+        hallucination: hallucinate hallucinat
+        deform: deformity
+        injury: injur injure
+        palpitation: racing flutter
+        syncope: faint fainted faint
         lung: pulmonary respiratory
         kidney: renal
         liver: hepatic
@@ -96,6 +104,11 @@ static SAME: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
 /// Several words that are one concept. The longest is tried first.
 static PHRASES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::new(|| {
     let mut list: Vec<_> = [
+        ("m g", "mg"),
+        ("m c g", "mcg"),
+        ("m l", "ml"),
+        ("c m", "cm"),
+        ("k g", "kg"),
         ("shortness of breath", "dyspnea"),
         ("short of breath", "dyspnea"),
         ("trouble breathing", "dyspnea"),

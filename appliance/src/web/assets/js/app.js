@@ -77,7 +77,11 @@ if (find) {
   };
   input.addEventListener('input', draw);
   // A search field would only empty itself on the first Escape.
-  input.addEventListener('keydown', (event) => { if (event.key === 'Escape') find.close(); });
+  input.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape') return;
+    input.blur();
+    find.close();
+  });
   find.addEventListener('close', () => { input.value = ''; draw(); });
   $('form', find).addEventListener('submit', (event) => event.preventDefault());
 }
@@ -151,7 +155,8 @@ document.addEventListener('submit', (event) => {
     const field = Object.assign(document.createElement('input'), { type: 'hidden', name, value });
     form.append(field);
   };
-  add('csrf', meta('csrf')?.content ?? '');
+  add('csrf', '');
+  form.elements.csrf.value = meta('csrf')?.content ?? form.elements.csrf.value;
   add('idempotency_key', crypto.randomUUID());
   if (event.defaultPrevented || form.matches('[hx-post], [hx-put], [hx-patch], [hx-delete]')) return;
   if (form.matches('[data-dialog-form]')) {

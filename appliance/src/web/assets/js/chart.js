@@ -32,10 +32,11 @@ if (form) {
 
   const sign = async () => {
     if ($('dialog[open]')) return;
-    const warnings = draft.open();
+    const open = draft.open();
+    const left = open ? ` Not in the note: ${open} drafted ${open === 1 ? 'sentence' : 'sentences'}.` : '';
     const sure = await confirm({
       title: 'Sign this note?',
-      text: `Signing locks the note. Later changes are dated addenda.${warnings ? ` ${warnings} drafted sentences are not in the note.` : ''}`,
+      text: `Signing locks the note. Later changes are dated addenda.${left}`,
       action: 'Sign note',
     });
     if (!sure) return;

@@ -46,16 +46,22 @@ export const parse = (html) => {
 /** The response, or null when the server did not answer. Throws only when the caller aborted. */
 export async function send(url, { method = 'GET', form, json, signal, keepalive, key = crypto.randomUUID() } = {}) {
   const headers = { 'hx-request': 'true' };
-  if (method !== 'GET') {
-    headers['x-csrf-token'] = meta('csrf').content;
-    headers['idempotency-key'] = key;
-  }
+  if (method !== 'GET') headers['idempotency-key'] = key;
   if (json) headers['content-type'] = 'application/json';
   const body = json ? JSON.stringify(json) : form && new URLSearchParams(form instanceof FormData ? [...form] : form);
   // A browser refuses to outlive the page with more than 64 KB.
   const outlive = Boolean(keepalive) && body.length < 20_000;
+  const once = () => {
+    if (method !== 'GET') headers['x-csrf-token'] = meta('csrf').content;
+    return fetch(url, { method, headers, body, signal, keepalive: outlive, credentials: 'same-origin' });
+  };
   try {
-    return await fetch(url, { method, headers, body, signal, keepalive: outlive, credentials: 'same-origin' });
+    const response = await once();
+    if (response.status !== 403 || method === 'GET') return response;
+    // Signed in again in another tab: the session has a new token, and this page learns it here.
+    const token = meta('csrf').content;
+    await session();
+    return meta('csrf').content === token ? response : await once();
   } catch (error) {
     if (signal?.aborted) throw error;
     return null;

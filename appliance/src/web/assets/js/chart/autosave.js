@@ -69,7 +69,7 @@ export async function startAutosave({ encounter, form, kept }) {
       message('note-signed-out', 'warn');
       return done(body, await response.json());
     }
-    if (response?.status === 401 || response?.status === 403) return signedOut();
+    if (response?.status === 401) return signedOut();
     if (response?.status === 409) return void (await conflict(response));
     if (response && response.status < 500 && response.status !== 429 && response.status !== 408) {
       paused = true;

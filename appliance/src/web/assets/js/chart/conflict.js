@@ -29,7 +29,7 @@ export function askWhich(place, mine, theirs) {
       ? [el('button', { type: 'button', class: 'btn btn-primary', click: finish(() => 'theirs') }, 'Open the signed note')]
       : [el('button', { type: 'button', class: 'btn btn-primary', click: finish(picked) }, 'Save what I chose'),
         el('button', { type: 'button', class: 'btn', click: finish(() => 'theirs') }, 'Take all of theirs')];
-    const panel = el('form', { class: 'conflict', role: 'group', 'aria-labelledby': 'conflict-h', tabindex: '-1', submit: (event) => event.preventDefault() },
+    const panel = el('section', { class: 'conflict', 'aria-labelledby': 'conflict-h', tabindex: '-1' },
       el('h3', { class: 'conflict-h', id: 'conflict-h' }, icon('triangle-alert'), signed ? `Signed by ${who} while you were typing` : `Changed elsewhere by ${who}`),
       el('p', {}, signed ? 'Your text is kept on this device. You can add it as an addendum.' : 'Nothing of yours is lost. Choose for each section which text stands.'),
       ...rows,

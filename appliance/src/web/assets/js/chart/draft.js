@@ -61,7 +61,6 @@ export function startDraft({ encounter, form, autosave, showPart }) {
     const again = $$('.sent', box).length > 0;
     for (const button of $$('[data-draft]')) {
       button.replaceChildren(icon(stopper ? 'square' : 'sparkles'), stopper ? 'Stop' : again ? 'Draft again' : 'Draft');
-      button.setAttribute('aria-label', stopper ? 'Stop drafting' : again ? 'Draft the note again' : 'Draft the note');
     }
   };
 

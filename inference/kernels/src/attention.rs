@@ -1,0 +1,248 @@
+use crate::simd::Simd;
+
+/// Positions in one block of the key and value cache.
+pub const KV_BLOCK: usize = 32;
+
+/// The largest head the kernels take.
+const MAX_HEAD: usize = 128;
+
+/// The shape of a key and value cache: blocks of [`KV_BLOCK`] positions, each with every layer's keys and values as
+/// half-precision numbers, a head's positions one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// Layers of the model.
+    pub layers: usize,
+    /// Key and value heads of a layer.
+    pub heads: usize,
+    /// Elements of a head: 32, 64, 96 or 128.
+    pub head_size: usize,
+}
+
+impl KvLayout {
+    /// Whether the kernels have code for this head size.
+    pub fn supports(head_size: usize) -> bool {
+        matches!(head_size, 32 | 64 | 96 | 128)
+    }
+
+    /// Elements of one block over all layers.
+    pub fn block_elements(&self) -> usize {
+        self.layers * 2 * self.heads * KV_BLOCK * self.head_size
+    }
+
+    /// Where a head's keys (`values` false) or values (true) begin.
+    fn head_start(&self, block: usize, layer: usize, values: bool, head: usize) -> usize {
+        (((block * self.layers + layer) * 2 + usize::from(values)) * self.heads + head) * KV_BLOCK * self.head_size
+    }
+}
+
+/// One row of a pass as attention sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct AttendRow<'a> {
+    /// The cache blocks of the row's sequence, in order.
+    pub blocks: &'a [u32],
+    /// The row's place in its sequence; it sees the positions up to and including its own.
+    pub position: usize,
+}
+
+impl AttendRow<'_> {
+    /// Panics unless the row's blocks reach its position and lie within a cache of `elements`.
+    pub(crate) fn check(&self, layout: &KvLayout, elements: usize) {
+        let needed = self.position / KV_BLOCK + 1;
+        assert!(self.blocks.len() >= needed, "position {} lies outside its blocks", self.position);
+        let blocks = elements / layout.block_elements();
+        assert!(self.blocks[..needed].iter().all(|&b| (b as usize) < blocks), "a block lies outside the cache");
+    }
+}
+
+/// The rotary position angles of the rows of a pass, for heads whose neighbouring elements are pairs (as GGUF files of
+/// the llama architecture have them).
+#[derive(Default)]
+pub struct Rotation {
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+    pairs: usize,
+}
+
+impl Rotation {
+    /// Computes the angles: position × frequency, one frequency a pair.
+    pub fn prepare(&mut self, positions: impl Iterator<Item = usize>, frequencies: &[f32]) {
+        self.pairs = frequencies.len();
+        self.cosines.clear();
+        self.sines.clear();
+        for position in positions {
+            for frequency in frequencies {
+                let (sine, cosine) = (position as f32 * frequency).sin_cos();
+                self.cosines.push(cosine);
+                self.sines.push(sine);
+            }
+        }
+    }
+
+    pub(crate) fn check(&self, rows: usize, head_size: usize) {
+        assert!(self.pairs * 2 <= head_size && self.cosines.len() >= rows * self.pairs, "rotation of another shape");
+    }
+
+    /// Rotates one head of one row.
+    fn turn(&self, row: usize, head: &[f32], out: &mut [f32]) {
+        let cosines = &self.cosines[row * self.pairs..][..self.pairs];
+        let sines = &self.sines[row * self.pairs..][..self.pairs];
+        out.copy_from_slice(head);
+        for ((pair, cosine), sine) in out.chunks_exact_mut(2).zip(cosines).zip(sines) {
+            let (a, b) = (pair[0], pair[1]);
+            pair[0] = a * cosine - b * sine;
+            pair[1] = a * sine + b * cosine;
+        }
+    }
+}
+
+/// Writes one head of one row into the cache, keys rotated.
+///
+/// Safety: the instruction set is present; the row was checked against the cache; nobody else touches this head.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+pub(crate) unsafe fn store_head<S: Simd>(
+    cache: *mut u16,
+    layout: &KvLayout,
+    layer: usize,
+    at: AttendRow<'_>,
+    row: usize,
+    head: usize,
+    source: &[f32],
+    rotation: Option<&Rotation>,
+) {
+    let size = layout.head_size;
+    let mut turned = [0.0; MAX_HEAD];
+    let source = match rotation {
+        Some(rotation) => {
+            rotation.turn(row, source, &mut turned[..size]);
+            &turned[..size]
+        }
+        None => source,
+    };
+    let block = at.blocks[at.position / KV_BLOCK] as usize;
+    let start = layout.head_start(block, layer, rotation.is_none(), head) + at.position % KV_BLOCK * size;
+    for i in (0..size).step_by(16) {
+        // SAFETY: `start` lies within the cache as the row was checked, and the source has `size` elements.
+        unsafe { S::store_half(S::load(source.as_ptr().add(i)), cache.add(start + i)) };
+    }
+}
+
+/// Attention of the query heads that share one key head, for one row. `queries` and `out` hold `group` heads.
+///
+/// Safety: the instruction set is present; the row was checked against the cache, which nobody writes meanwhile.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+pub(crate) unsafe fn attend_group<S: Simd>(
+    cache: *const u16,
+    layout: &KvLayout,
+    layer: usize,
+    at: AttendRow<'_>,
+    row: usize,
+    head: usize,
+    rotation: &Rotation,
+    queries: &[f32],
+    out: &mut [f32],
+) {
+    let size = layout.head_size;
+    // More heads at once would not fit the registers.
+    let together = if size <= 64 { 4 } else { 2 };
+    for (queries, out) in queries.chunks(together * size).zip(out.chunks_mut(together * size)) {
+        let mut turned = [0.0f32; 4 * MAX_HEAD];
+        for (source, target) in queries.chunks_exact(size).zip(turned.chunks_exact_mut(size)) {
+            rotation.turn(row, source, target);
+        }
+        // SAFETY: passed on; the array sizes follow from the match.
+        unsafe {
+            match (size, queries.len() / size) {
+                (32, 1) => heads::<S, 2, 1>(cache, layout, layer, at, head, &turned, out),
+                (32, 2) => heads::<S, 2, 2>(cache, layout, layer, at, head, &turned, out),
+                (32, 3) => heads::<S, 2, 3>(cache, layout, layer, at, head, &turned, out),
+                (32, _) => heads::<S, 2, 4>(cache, layout, layer, at, head, &turned, out),
+                (64, 1) => heads::<S, 4, 1>(cache, layout, layer, at, head, &turned, out),
+                (64, 2) => heads::<S, 4, 2>(cache, layout, layer, at, head, &turned, out),
+                (64, 3) => heads::<S, 4, 3>(cache, layout, layer, at, head, &turned, out),
+                (64, _) => heads::<S, 4, 4>(cache, layout, layer, at, head, &turned, out),
+                (96, 1) => heads::<S, 6, 1>(cache, layout, layer, at, head, &turned, out),
+                (96, _) => heads::<S, 6, 2>(cache, layout, layer, at, head, &turned, out),
+                (_, 1) => heads::<S, 8, 1>(cache, layout, layer, at, head, &turned, out),
+                (_, _) => heads::<S, 8, 2>(cache, layout, layer, at, head, &turned, out),
+            }
+        }
+    }
+}
+
+/// `G` heads of `C` × 16 elements. Goes through the cache once, a block at a time, keeping a running maximum and
+/// rescaling what it has when the maximum grows.
+#[inline(always)]
+unsafe fn heads<S: Simd, const C: usize, const G: usize>(
+    cache: *const u16,
+    layout: &KvLayout,
+    layer: usize,
+    at: AttendRow<'_>,
+    head: usize,
+    queries: &[f32],
+    out: &mut [f32],
+) {
+    let size = C * 16;
+    let seen = at.position + 1;
+    // SAFETY: every read lies in a block of the row, which was checked; `queries` and `out` hold G heads.
+    unsafe {
+        let factor = S::splat(1.0 / (size as f32).sqrt());
+        let query: [[S::F; C]; G] = std::array::from_fn(|g| {
+            std::array::from_fn(|c| S::mul(S::load(queries.as_ptr().add(g * size + c * 16)), factor))
+        });
+        let mut weighted = [[S::splat(0.0); C]; G];
+        let mut maximum = [f32::NEG_INFINITY; G];
+        let mut total = [0.0f32; G];
+        for (index, &block) in at.blocks[..seen.div_ceil(KV_BLOCK)].iter().enumerate() {
+            let count = KV_BLOCK.min(seen - index * KV_BLOCK);
+            let keys = cache.add(layout.head_start(block as usize, layer, false, head));
+            let values = cache.add(layout.head_start(block as usize, layer, true, head));
+            let mut scores = [[f32::NEG_INFINITY; KV_BLOCK]; G];
+            for p in 0..count {
+                let key: [S::F; C] = std::array::from_fn(|c| S::load_half(keys.add(p * size + c * 16)));
+                for g in 0..G {
+                    let mut dot = S::mul(key[0], query[g][0]);
+                    for c in 1..C {
+                        dot = S::fma(key[c], query[g][c], dot);
+                    }
+                    scores[g][p] = S::sum(dot);
+                }
+            }
+            for g in 0..G {
+                let low = S::load(scores[g].as_ptr());
+                let high = S::load(scores[g].as_ptr().add(16));
+                let top = maximum[g].max(S::largest(S::max(low, high)));
+                if top > maximum[g] {
+                    let shrink = if total[g] > 0.0 { (maximum[g] - top).exp() } else { 0.0 };
+                    total[g] *= shrink;
+                    for w in &mut weighted[g] {
+                        *w = S::mul(*w, S::splat(shrink));
+                    }
+                    maximum[g] = top;
+                }
+                let low = S::exp(S::sub(low, S::splat(top)));
+                let high = S::exp(S::sub(high, S::splat(top)));
+                S::store(low, scores[g].as_mut_ptr());
+                S::store(high, scores[g].as_mut_ptr().add(16));
+                // Places past the end weigh about 1e-38 here: nothing, beside the 1 of the largest score.
+                total[g] += S::sum(S::add(low, high));
+            }
+            for p in 0..count {
+                let value: [S::F; C] = std::array::from_fn(|c| S::load_half(values.add(p * size + c * 16)));
+                for g in 0..G {
+                    let weight = S::splat(scores[g][p]);
+                    for c in 0..C {
+                        weighted[g][c] = S::fma(value[c], weight, weighted[g][c]);
+                    }
+                }
+            }
+        }
+        for g in 0..G {
+            let inverse = S::splat(1.0 / total[g]);
+            for c in 0..C {
+                S::store(S::mul(weighted[g][c], inverse), out.as_mut_ptr().add(g * size + c * 16));
+            }
+        }
+    }
+}

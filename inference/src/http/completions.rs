@@ -1,0 +1,112 @@
+//! `POST /v1/completions`: goes on from a raw prompt, text or tokens. In a text prompt the names of special tokens are
+//! those tokens, as in vLLM and llama.cpp, unless `parse_special` is false.
+
+use super::answer::{self, Part, collect, now, reason_name, timings_json, token_text, usage_json};
+use super::error::ApiError;
+use super::params::{self, Params};
+use super::{App, Json};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use hadada_inference_protocol::{Prompt, ToWorker, Token, TokenOut};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+#[derive(Deserialize)]
+pub struct CompletionRequest {
+    prompt: PromptField,
+    logprobs: Option<u8>,
+    #[serde(default)]
+    echo: bool,
+    parse_special: Option<bool>,
+    #[serde(flatten)]
+    params: Params,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PromptField {
+    Text(String),
+    Tokens(Vec<Token>),
+    Texts(Vec<String>),
+    Many(Vec<Vec<Token>>),
+}
+
+impl PromptField {
+    fn check(self, parse_special: bool) -> Result<Prompt, ApiError> {
+        let text = |text| Prompt::Text { text, parse_special };
+        match self {
+            PromptField::Text(one) => Ok(text(one)),
+            PromptField::Tokens(tokens) => Ok(Prompt::Tokens(tokens)),
+            PromptField::Texts(mut many) if many.len() == 1 => Ok(text(many.remove(0))),
+            PromptField::Many(mut many) if many.len() == 1 => Ok(Prompt::Tokens(many.remove(0))),
+            _ => Err(ApiError::invalid(Some("prompt"), "prompt: only one prompt a request is supported")),
+        }
+    }
+}
+
+pub async fn complete(State(app): State<App>, headers: HeaderMap, Json(request): Json<CompletionRequest>) -> Result<Response, ApiError> {
+    let model = params::check_model(&app, request.params.model.as_deref(), false)?;
+    let checked = request.params.check(&headers)?;
+    if request.echo {
+        return Err(ApiError::invalid(Some("echo"), "echo: it is not supported"));
+    }
+    let logprobs = request.logprobs.map(|n| params::logprob_count("logprobs", Some(n))).transpose()?;
+    let prompt = request.prompt.check(request.parse_special.unwrap_or(true))?;
+    let params = request.params;
+    let ticket =
+        app.front.submit(checked.priority, params.stream, |id| ToWorker::Generate(Box::new(checked.generate(id, prompt, logprobs))));
+    let (id, created) = (format!("cmpl-{}", ticket.id), now());
+    let with_ids = params.return_token_ids;
+    let choice = move |text: &str, tokens: &[TokenOut], reason: Value| {
+        let mut choice = json!({
+            "index": 0, "text": text, "finish_reason": reason,
+            "logprobs": if logprobs.is_some() { logprobs_json(tokens) } else { Value::Null },
+        });
+        if with_ids {
+            choice["token_ids"] = tokens.iter().map(|t| t.token).collect();
+        }
+        choice
+    };
+    if params.stream {
+        let with_usage = params.stream_options.as_ref().is_some_and(|o| o.include_usage);
+        return answer::stream(ticket, move |part| {
+            let chunk = |choices: Value| json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices});
+            match part {
+                Part::Start => vec![],
+                Part::Delta(text, _) if text.is_empty() && logprobs.is_none() && !with_ids => vec![],
+                Part::Delta(text, tokens) => vec![chunk(json!([choice(&text, &tokens, Value::Null)]))],
+                Part::End(reason, usage) => {
+                    let mut last = chunk(json!([choice("", &[], reason_name(reason).into())]));
+                    last["timings"] = timings_json(&usage);
+                    let mut chunks = vec![last];
+                    if with_usage {
+                        let mut extra = chunk(json!([]));
+                        extra["usage"] = usage_json(&usage);
+                        chunks.push(extra);
+                    }
+                    chunks
+                }
+            }
+        })
+        .await;
+    }
+    let answer = collect(ticket).await?;
+    let body = json!({
+        "id": id, "object": "text_completion", "created": created, "model": model,
+        "choices": [choice(&answer.text, &answer.tokens, reason_name(answer.reason).into())],
+        "usage": usage_json(&answer.usage), "timings": timings_json(&answer.usage),
+    });
+    Ok(axum::Json(body).into_response())
+}
+
+/// The old form of log-probabilities.
+fn logprobs_json(tokens: &[TokenOut]) -> Value {
+    let (mut texts, mut scores, mut tops) = (Vec::new(), Vec::new(), Vec::new());
+    for report in answer::reports(tokens) {
+        texts.push(token_text(&report.chosen));
+        scores.push(report.chosen.logprob);
+        tops.push(report.top.iter().map(|t| (token_text(t), t.logprob.into())).collect::<Map<String, Value>>());
+    }
+    json!({"tokens": texts, "token_logprobs": scores, "top_logprobs": tops})
+}

@@ -1,0 +1,149 @@
+//! HTTP/1.1 on a Unix socket, in the forms OpenAI's clients know.
+
+mod answer;
+mod chat;
+mod completions;
+mod embeddings;
+mod error;
+mod params;
+mod status;
+mod tokens;
+
+use crate::front::Handle;
+use crate::metrics::Metrics;
+use anyhow::{Context, bail};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, body::Bytes};
+use error::ApiError;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use serde::de::DeserializeOwned;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+
+/// The longest request body, in bytes.
+const MAX_BODY: usize = 4 << 20;
+/// Connections at the same time.
+const MAX_CONNECTIONS: usize = 512;
+/// Time a client has to send a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Time a client has to send a request's body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// Time open requests have to end when the service stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What handlers have.
+#[derive(Clone)]
+struct App {
+    front: Handle,
+    metrics: Arc<Metrics>,
+}
+
+/// Opens the socket, replacing one that a dead daemon left behind.
+///
+/// # Errors
+/// When the path is too long, in use, or something other than a socket.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    let length = path.as_os_str().len();
+    if length > 107 {
+        bail!("the socket's path {} has {length} bytes; the system allows 107", path.display());
+    }
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            bail!("{} is there and is not a socket", path.display());
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            bail!("another daemon is listening on {}", path.display());
+        }
+        std::fs::remove_file(path).with_context(|| format!("removing the old socket {}", path.display()))?;
+    }
+    // The group may connect, others not; set before the socket exists, so that there is no moment when they can.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()));
+    rustix::process::umask(before);
+    listener
+}
+
+/// Serves until `stop`, then gives open requests a moment.
+pub async fn serve(listener: UnixListener, front: Handle, metrics: Arc<Metrics>, stop: impl Future<Output = ()>) {
+    let service = TowerToHyperService::new(router(App { front, metrics }));
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    tokio::pin!(stop);
+    loop {
+        let place = Arc::clone(&places).acquire_owned();
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = async { (place.await, listener.accept().await) } => accepted,
+        };
+        let (Ok(place), Ok((stream, _))) = accepted else {
+            // Out of file handles, most likely: they come back when a request ends.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
+        tokio::spawn(async move {
+            // A connection's error is the client's affair: it went away or didn't speak HTTP.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    // Requests that don't end in time are cut off by the end of the process.
+    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/completions", post(completions::complete))
+        .route("/v1/embeddings", post(embeddings::embed))
+        .route("/v1/models", get(status::models))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/health", get(status::health))
+        .route("/metrics", get(status::metrics))
+        .fallback(async |request: Request| ApiError::not_found(format!("there is no {}", request.uri().path())))
+        .method_not_allowed_fallback(async || ApiError::method())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+/// Counts answers by route and status.
+async fn count(State(app): State<App>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    const ROUTES: [&str; 8] =
+        ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/tokenize", "/detokenize", "/health", "/metrics"];
+    let route = ROUTES.into_iter().find(|r| path.as_ref().is_some_and(|p| p.as_str() == *r)).unwrap_or("other");
+    app.metrics.answered(route, response.status().as_u16());
+    response
+}
+
+/// A JSON body, with errors in the API's own form.
+struct Json<T>(T);
+
+impl<T: DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
+        let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
+        let body = body.map_err(|_| ApiError::invalid(None, "the body did not arrive in time"))?;
+        let body = body.map_err(|rejection| match rejection.into_response().status().as_u16() {
+            413 => ApiError::too_large(MAX_BODY),
+            _ => ApiError::invalid(None, "the body did not arrive whole"),
+        })?;
+        serde_json::from_slice(&body).map(Json).map_err(|e| ApiError::invalid(None, format!("the body is not what is expected here: {e}")))
+    }
+}

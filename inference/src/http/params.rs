@@ -1,0 +1,200 @@
+//! The parameters that chat and plain completions share, checked.
+
+use super::App;
+use super::error::ApiError;
+use axum::http::HeaderMap;
+use hadada_inference_protocol::{Format, Generate, Priority, Prompt, RequestId, Sampling};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Stop texts a request may have, and their length in bytes.
+const MAX_STOPS: usize = 16;
+const MAX_STOP_BYTES: usize = 256;
+/// The most alternatives to a token that are reported.
+const MAX_LOGPROBS: u8 = 20;
+
+/// As they come.
+#[derive(Deserialize)]
+pub struct Params {
+    /// The model wanted.
+    pub model: Option<String>,
+    /// Send the answer as it grows.
+    #[serde(default)]
+    pub stream: bool,
+    /// How.
+    pub stream_options: Option<StreamOptions>,
+    max_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<i64>,
+    min_p: Option<f32>,
+    seed: Option<i64>,
+    stop: Option<OneOrMany>,
+    response_format: Option<ResponseFormat>,
+    priority: Option<String>,
+    n: Option<u32>,
+    #[serde(default)]
+    ignore_eos: bool,
+    /// Report the tokens' numbers.
+    #[serde(default)]
+    pub return_token_ids: bool,
+    tools: Option<Value>,
+}
+
+/// What a stream carries besides text.
+#[derive(Deserialize)]
+pub struct StreamOptions {
+    /// A last chunk with the usage.
+    #[serde(default)]
+    pub include_usage: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat {
+    r#type: String,
+    json_schema: Option<JsonSchema>,
+}
+
+#[derive(Deserialize)]
+struct JsonSchema {
+    schema: Option<Value>,
+}
+
+/// Checked; what is left is the prompt.
+pub struct Checked {
+    /// Who waits.
+    pub priority: Priority,
+    max_tokens: Option<u32>,
+    sampling: Sampling,
+    stop: Vec<String>,
+    format: Format,
+    ignore_eos: bool,
+}
+
+impl Checked {
+    /// The message to the worker.
+    pub fn generate(self, id: RequestId, prompt: Prompt, logprobs: Option<u8>) -> Generate {
+        let Checked { priority, max_tokens, sampling, stop, format, ignore_eos } = self;
+        Generate { id, prompt, max_tokens, priority, sampling, stop, format, logprobs, ignore_eos }
+    }
+}
+
+fn within(name: &str, value: Option<f32>, default: f32, most: f32) -> Result<f32, ApiError> {
+    let value = value.unwrap_or(default);
+    if (0.0..=most).contains(&value) { Ok(value) } else { Err(ApiError::invalid(Some(name), format!("{name}: it must be between 0 and {most}"))) }
+}
+
+impl Params {
+    /// Checks them.
+    ///
+    /// # Errors
+    /// Names the first field that is wrong.
+    pub fn check(&self, headers: &HeaderMap) -> Result<Checked, ApiError> {
+        let invalid = |field: &str, rule: &str| Err(ApiError::invalid(Some(field), format!("{field}: {rule}")));
+        if self.n.is_some_and(|n| n != 1) {
+            return invalid("n", "only one answer a request is supported");
+        }
+        if self.tools.as_ref().is_some_and(|t| !t.is_null() && *t != Value::Array(Vec::new())) {
+            return invalid("tools", "this model uses no tools");
+        }
+        let max_tokens = self.max_completion_tokens.or(self.max_tokens);
+        if max_tokens == Some(0) {
+            return invalid("max_tokens", "it must be at least 1");
+        }
+        let top_k = match self.top_k {
+            None | Some(-1) => 0,
+            Some(k) => u32::try_from(k).map_err(|_| ApiError::invalid(Some("top_k"), "top_k: it must be 0 or more"))?,
+        };
+        let top_p = within("top_p", self.top_p, 1.0, 1.0)?;
+        let stop = match &self.stop {
+            None => Vec::new(),
+            Some(OneOrMany::One(one)) => vec![one.clone()],
+            Some(OneOrMany::Many(many)) => many.clone(),
+        };
+        if stop.len() > MAX_STOPS || stop.iter().any(|s| s.is_empty() || s.len() > MAX_STOP_BYTES) {
+            return invalid("stop", "at most 16 texts of 1 to 256 bytes are supported");
+        }
+        Ok(Checked {
+            priority: priority(headers, self.priority.as_deref())?,
+            max_tokens,
+            sampling: Sampling {
+                temperature: within("temperature", self.temperature, 1.0, 2.0)?,
+                top_p,
+                top_k,
+                min_p: within("min_p", self.min_p, 0.0, 1.0)?,
+                seed: self.seed.map_or_else(rand::random, i64::cast_unsigned),
+            },
+            stop,
+            format: self.format()?,
+            ignore_eos: self.ignore_eos,
+        })
+    }
+
+    fn format(&self) -> Result<Format, ApiError> {
+        let Some(format) = &self.response_format else { return Ok(Format::Text) };
+        match format.r#type.as_str() {
+            "text" => Ok(Format::Text),
+            "json_object" => Ok(Format::JsonSchema(r#"{"type":"object"}"#.into())),
+            "json_schema" => match format.json_schema.as_ref().and_then(|s| s.schema.as_ref()) {
+                Some(schema) => Ok(Format::JsonSchema(schema.to_string())),
+                None => Err(ApiError::invalid(Some("response_format"), "response_format: json_schema.schema is missing")),
+            },
+            other => {
+                let rule = format!("response_format: '{other}' is not known; text, json_object and json_schema are");
+                Err(ApiError::invalid(Some("response_format"), rule))
+            }
+        }
+    }
+}
+
+/// Who waits: the body's `priority`, or the header `x-hadada-priority`.
+///
+/// # Errors
+/// When it is neither `interactive` nor `background`.
+pub fn priority(headers: &HeaderMap, field: Option<&str>) -> Result<Priority, ApiError> {
+    let header = headers.get("x-hadada-priority").map(|h| h.to_str().unwrap_or("?"));
+    match field.or(header) {
+        None | Some("interactive") => Ok(Priority::Interactive),
+        Some("background") => Ok(Priority::Background),
+        Some(_) => Err(ApiError::invalid(Some("priority"), "priority: it must be 'interactive' or 'background'")),
+    }
+}
+
+/// How many alternatives to report.
+///
+/// # Errors
+/// When it is too many.
+pub fn logprob_count(field: &str, count: Option<u8>) -> Result<u8, ApiError> {
+    match count.unwrap_or(0) {
+        n if n <= MAX_LOGPROBS => Ok(n),
+        _ => Err(ApiError::invalid(Some(field), format!("{field}: it must be between 0 and {MAX_LOGPROBS}"))),
+    }
+}
+
+/// Checks that the model asked for is the one that is loaded. Nothing, an empty name and `default` ask for any.
+///
+/// # Errors
+/// When it is another.
+pub fn check_model(app: &App, asked: Option<&str>, embedding: bool) -> Result<String, ApiError> {
+    let info = app.front.status().info;
+    let loaded = match &info {
+        Some(info) if embedding => info.embedding.as_ref().map_or_else(String::new, |m| m.id.clone()),
+        Some(info) => info.model.id.clone(),
+        None if embedding => String::new(),
+        None => app.front.model_name.to_string(),
+    };
+    match asked {
+        Some(asked) if !asked.is_empty() && asked != "default" && asked != loaded && !(embedding && loaded.is_empty()) => {
+            Err(ApiError::no_such_model(asked, &loaded))
+        }
+        _ => Ok(loaded),
+    }
+}

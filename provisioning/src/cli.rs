@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use time::OffsetDateTime;
+
+use crate::commands::{self, Outcome};
+use crate::place::Place;
+
+/// Looks after a Hadada box.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the box keeps its things.
+#[derive(Args)]
+pub struct PlaceArgs {
+    /// The box's folder; without it, the installed box of this machine.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lays out the folders, keys and certificates of a box. Safe to repeat: keys are never replaced.
+    Init {
+        /// The box's folder.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// A name or address browsers reach the box by; may be given more than once. localhost always works.
+        #[arg(long = "host", value_name = "NAME", required = true)]
+        hosts: Vec<String>,
+    },
+    /// API tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// The certificate browsers see.
+    #[command(subcommand)]
+    Certificate(Certificate),
+    /// The recovery key on paper.
+    #[command(subcommand)]
+    Recovery(Recovery),
+    /// Checks the box and says what to do.
+    Doctor {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The port the box serves browsers on.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Makes an API token and prints it as the last line. It can't be shown again.
+    Create {
+        /// The log-in name it acts for.
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        /// What it may do; `all` is whatever the user may do.
+        #[arg(long, value_name = "SCOPES")]
+        scope: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Writes the whole log as JSON lines. Keep the file safe: it names patients by their ids.
+    Export {
+        /// The file to write; without it, standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Proves that nothing in the log was changed, or names the first thing that was (exit code 1).
+    Verify {
+        /// An export; without it, the running box is asked for one.
+        file: Option<PathBuf>,
+        /// The head kept outside the database; without it, the box's own.
+        #[arg(long, value_name = "FILE")]
+        head: Option<PathBuf>,
+        /// The short form from a cash-up slip, which the log must agree with; may be given more than once.
+        #[arg(long = "slip", value_name = "TEXT")]
+        slips: Vec<String>,
+        /// The box's public audit key; without it, the box's own.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Subcommand)]
+enum Certificate {
+    /// Makes a new certificate from the box's own authority, for the same names or for others it may sign for.
+    Renew {
+        /// A name or address; may be given more than once. Without it, the names stay.
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Subcommand)]
+enum Recovery {
+    /// Reads a recovery key from standard input and says whether it is this box's.
+    Check {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+impl From<PlaceArgs> for Place {
+    fn from(args: PlaceArgs) -> Self {
+        args.dir.map_or_else(Self::installed, Self::folder)
+    }
+}
+
+impl Cli {
+    /// Runs the command at the time `now`.
+    ///
+    /// # Errors
+    /// When it could not be done; the error says why and what to do.
+    pub async fn run(self, now: OffsetDateTime) -> anyhow::Result<Outcome> {
+        match self.command {
+            Command::Init { dir, hosts } => commands::init::run(&Place::folder(dir), &hosts, now),
+            Command::Token(Token::Create { user, scope, place }) => {
+                commands::token::create(&place.into(), &user, &scope).await
+            }
+            Command::Audit(Audit::Export { out, place }) => {
+                commands::audit::export(&place.into(), out.as_deref()).await
+            }
+            Command::Audit(Audit::Verify {
+                file,
+                head,
+                slips,
+                key,
+                place,
+            }) => {
+                let sources = commands::audit::Sources {
+                    file,
+                    head,
+                    slips,
+                    key,
+                };
+                commands::audit::verify(&place.into(), sources).await
+            }
+            Command::Certificate(Certificate::Renew { hosts, place }) => {
+                commands::certificate::renew(&place.into(), &hosts, now)
+            }
+            Command::Recovery(Recovery::Check { place }) => {
+                commands::recovery::check(&place.into())
+            }
+            Command::Doctor { place, port } => {
+                let place: Place = place.into();
+                let port = port.unwrap_or_else(|| place.default_port());
+                commands::doctor::run(&place, port, now).await
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What doctor finds, and that it says what to do.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::fake::{listen, listen_tls};
+use crate::{Home, hadadactl};
+
+fn status(inference: &str, unsealed: i64) -> String {
+    json!({
+        "version": "0.1.0", "database": "ok", "migrations": "ok", "inference": inference,
+        "audit": { "sealed": 12, "unsealed": unsealed }, "disk": { "free": 1, "total": 2 },
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_healthy_box_has_no_fault() {
+    let home = Home::new().await;
+    listen(&home, "run/admin.sock", |_, _| (200, status("ok", 1)));
+    listen(&home, "run/inference.sock", |_, _| {
+        (200, json!({ "status": "ok" }).to_string())
+    });
+    let port = listen_tls(&home, |what, _| {
+        (
+            if what == "GET /readyz" { 200 } else { 404 },
+            "{}".to_owned(),
+        )
+    })
+    .await;
+    let out = hadadactl(&["doctor", "--dir", home.dir(), "--port", &port.to_string()]).await;
+    assert!(!out.out.contains("FAULT"), "{}", out.out);
+    let out = out.good();
+    for line in [
+        "ok    master key",
+        "ok    certificate: good for 47 days",
+        "ok    database: ok",
+        "12 events sealed",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+}
+
+#[tokio::test]
+async fn each_fault_comes_with_what_to_do() {
+    let home = Home::new().await;
+    let key = home.path("keys/audit.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::remove_file(home.path("keys/recovery.pub")).unwrap();
+    std::fs::write(home.path("tls/cert.pem"), home.text("tls/ca.pem")).unwrap();
+    listen(&home, "run/admin.sock", |_, _| (200, status("down", 5000)));
+    let out = hadadactl(&["doctor", "--dir", home.dir(), "--port", "1"])
+        .await
+        .fault();
+    for (fault, act) in [
+        ("others than its owner can read", "chmod 600"),
+        ("a broken board would lose every note", "hadadactl init"),
+        (
+            "is missing or is not its key",
+            "hadadactl certificate renew",
+        ),
+        ("drafting: down", "works on without drafts"),
+        ("5000 events wait for their seal", "hadadactl audit verify"),
+        ("nobody listens there", "start hadada"),
+    ] {
+        let mut lines = out.lines().skip_while(|line| !line.contains(fault)).skip(1);
+        assert!(
+            lines.next().is_some_and(|line| line.contains(act)),
+            "{fault}: {out}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_web_server_with_an_old_certificate_is_noticed() {
+    let home = Home::new().await;
+    listen(&home, "run/admin.sock", |_, _| (200, status("ok", 0)));
+    let port = listen_tls(&home, |_, _| (200, "{}".to_owned())).await;
+    hadadactl(&["certificate", "renew", "--dir", home.dir()])
+        .await
+        .good();
+    let out = hadadactl(&["doctor", "--dir", home.dir(), "--port", &port.to_string()])
+        .await
+        .good();
+    assert!(out.contains("serves another certificate"), "{out}");
+}
+
+#[tokio::test]
+async fn a_box_that_is_off_is_a_fault_and_not_an_error() {
+    let home = Home::new().await;
+    let out = hadadactl(&["doctor", "--dir", home.dir(), "--port", "1"])
+        .await
+        .fault();
+    assert!(out.contains("FAULT hadada: hadada is not running"), "{out}");
+}
