@@ -13,7 +13,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, audit, encounters, web};
+use crate::{accounts, audit, encounters, patients, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -23,7 +23,7 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, encounters::TEMPLATES])
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, encounters::TEMPLATES])
 }
 
 #[derive(OpenApi)]
@@ -31,7 +31,7 @@ pub fn templates() -> Result<Templates, minijinja::Error> {
 struct ApiDocument;
 
 fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(ApiDocument::openapi()).merge(encounters::api_routes()).split_for_parts()
+    OpenApiRouter::with_openapi(ApiDocument::openapi()).merge(patients::api_routes()).merge(encounters::api_routes()).split_for_parts()
 }
 
 /// The OpenAPI 3.1 document.
@@ -48,6 +48,7 @@ pub fn router(app: App) -> Router {
         .route("/", get(|| async { Redirect::to("/day") }))
         .merge(accounts::routes())
         .merge(audit::routes())
+        .merge(patients::routes())
         .merge(encounters::routes())
         .route("/events", get(web::event_stream))
         .merge(api)

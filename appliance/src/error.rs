@@ -134,6 +134,12 @@ impl Problems {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
     }
 
+    /// Whether nothing was noted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What was noted.
     #[must_use]
     pub fn into_fields(self) -> Vec<FieldError> {

@@ -19,6 +19,7 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod patients;
 pub mod drafting;
 pub mod encounters;
 

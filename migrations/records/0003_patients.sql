@@ -118,7 +118,7 @@ BEGIN
     IF scope IS NULL THEN RETURN; END IF;
 
     hits := ARRAY(
-        SELECT DISTINCT ON (m.stage, m.search_text, m.id) m.id FROM (
+        SELECT m.id FROM (
             SELECT 1 AS stage, p.search_text, p.id FROM patients p
             WHERE p.practice_id = scope AND p.identity_index = ANY (p_identities)
             UNION ALL
@@ -132,7 +132,7 @@ BEGIN
             (SELECT 4, p.search_text, p.id FROM patients p
              WHERE p.practice_id = scope AND p.phone <> '' AND p.phone >= p_phone AND p.phone < p_phone || ':'
              ORDER BY p.phone LIMIT p_limit)
-        ) m ORDER BY m.stage, m.search_text, m.id LIMIT p_limit);
+        ) m GROUP BY m.id ORDER BY min(m.stage), min(m.search_text), m.id LIMIT p_limit);
 
     IF p_prefix <> '' AND cardinality(hits) < p_limit THEN
         hits := hits || ARRAY(

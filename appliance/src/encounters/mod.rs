@@ -4,7 +4,6 @@
 //! beside it, and only what the clinician took over and signed is the record.
 
 mod api;
-mod banner;
 mod draft;
 mod draft_store;
 pub mod measures;

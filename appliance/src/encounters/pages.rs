@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{StatusCode, header};
 use uuid::Uuid;
 
-use super::banner::banner;
 use super::draft::{self, Running};
 use super::draft_store;
 use super::note::NoteChange;
@@ -24,6 +23,7 @@ use crate::db::{Action, AuditEvent, PracticeTx};
 use crate::error::{Error, Result};
 use crate::ids::{AppointmentId, EncounterId, PatientId};
 use crate::keys::{PatientKey, Place};
+use crate::patients::{Banner, banner};
 use crate::web::{App, Form, FormId, JsonBody, Permission, Session, Shell, claim, html};
 
 /// Visits that the timeline shows.
@@ -103,7 +103,7 @@ async fn visit_page(app: &App, session: &Session, id: EncounterId, reason: &'sta
     let visit = Visit::find(&mut tx, id).await?;
     tx.record(visit.event(Action::Read, "Encounter", reason)).await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
-    let patient = banner(&mut tx, visit.patient).await?;
+    let patient = banner(&mut tx, app, visit.patient).await?;
     let version = visit.newest(&mut tx, &key).await?;
     let may_write = session.may(Permission::WriteNotes);
     let mine = may_write && visit.written_by(session.into()).is_ok() && visit.signature.is_none();
@@ -114,7 +114,7 @@ async fn visit_page(app: &App, session: &Session, id: EncounterId, reason: &'sta
     let timeline = timeline(&mut tx, &visit, &key, mine).await?;
     let trends = trend_view(&mut tx, &visit, may_write).await?;
     let addenda = addenda(&mut tx, &visit, &key).await?;
-    let shell = shell(app, session, &mut tx, patient.name(), "patients").await?;
+    let shell = shell(app, session, &mut tx, patient_name(&patient), "patients").await?;
     tx.commit().await?;
     let local_key = app.keys.local_copy_key(session.user_id);
     Ok(VisitPage {
@@ -209,6 +209,11 @@ async fn addenda(tx: &mut PracticeTx, visit: &Visit, key: &PatientKey) -> Result
     Ok(list)
 }
 
+/// `KHUMALO, Thandiwe`.
+fn patient_name(patient: &Banner) -> String {
+    format!("{}, {}", patient.family.to_uppercase(), patient.given)
+}
+
 /// `GET /encounters/{id}/print`.
 pub(super) async fn print(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<Response> {
     allow(&app, &session, Permission::ViewNotes, Some(id)).await?;
@@ -216,11 +221,11 @@ pub(super) async fn print(State(app): State<App>, session: Session, Path(id): Pa
     let visit = Visit::find(&mut tx, id).await?;
     tx.record(visit.event(Action::Read, "Note", "print view")).await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
-    let patient = banner(&mut tx, visit.patient).await?;
+    let patient = banner(&mut tx, &app, visit.patient).await?;
     let note = visit.newest(&mut tx, &key).await?.note;
     let addenda = addenda(&mut tx, &visit, &key).await?;
     let practice = sqlx::query_scalar!("SELECT name FROM practices").fetch_one(tx.conn()).await?;
-    let shell = shell(&app, &session, &mut tx, format!("Note of {}", patient.name()), "patients").await?;
+    let shell = shell(&app, &session, &mut tx, format!("Note of {}", patient_name(&patient)), "patients").await?;
     let printed = clock::stamp_text(tx.now());
     tx.commit().await?;
     html(&app, &PrintPage { shell, patient, visit: visit_view(&visit, false), note, sections: SECTIONS, addenda, practice, printed })

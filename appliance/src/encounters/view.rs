@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::banner::Banner;
 use super::draft::{count, head};
 use super::draft_store::{Draft, Left};
 use super::measures::MEASURES;
 use super::note::{Decision, Note};
 use super::trend::{Latest, Trend};
 use crate::drafting::{DraftSentence, FlagKind, Section, Statement};
+use crate::patients::Banner;
 use crate::web::{Page, Shell};
 
 /// A section of the note.
