@@ -19,7 +19,9 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod practices;
 pub mod patients;
+pub mod appointments;
 pub mod drafting;
 pub mod encounters;
 

@@ -18,10 +18,13 @@ impl Phone {
             return Ok(Self::default());
         }
         let number = phonenumber::parse(Some(country::ZA), text).map_err(|_| RULE)?;
-        if !number.is_valid() {
+        let e164 = number.format().mode(Mode::E164).to_string();
+        // The numbering plan also holds short service numbers; nobody's own phone is one of those.
+        let short = number.code().value() == 27 && e164.len() != 12;
+        if !number.is_valid() || short {
             return Err(RULE);
         }
-        Ok(Self(number.format().mode(Mode::E164).to_string()))
+        Ok(Self(e164))
     }
 
     /// E.164, or empty.

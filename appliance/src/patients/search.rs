@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(Wanted::parse("h-482").unwrap().file.as_deref(), Some("H-00482"));
         assert_eq!(Wanted::parse("482").unwrap().file.as_deref(), Some("H-00482"));
         assert_eq!(Wanted::parse("800101 5009 087").unwrap().identities[0], ("sa-id", "8001015009087".into()));
-        assert_eq!(Wanted::parse("920314").unwrap().births, [date!(1992-03-14)]);
+        assert_eq!(Wanted::parse("920314").unwrap().births, [date!(1992-03-14), date!(2092-03-14)]);
         assert_eq!(Wanted::parse("a1234567").unwrap().identities, [("passport", "A1234567".into())]);
         assert_eq!(Wanted::parse(" 😀 "), None);
         assert_eq!(Wanted::parse("jo van der merwe").unwrap().words, ["merwe", "van", "der", "jo"]);

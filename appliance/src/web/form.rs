@@ -87,11 +87,11 @@ fn has_controls(text: &str) -> bool {
 
 /// A line of text that must be there.
 pub fn required_text(problems: &mut Problems, field: &'static str, text: &str, most: usize) -> String {
-    let text = single_line(problems, field, text, most);
-    if text.is_empty() {
+    if text.trim().is_empty() {
         problems.add(field, "This is needed.");
+        return String::new();
     }
-    text
+    single_line(problems, field, text, most)
 }
 
 /// A line of text that may be empty.
