@@ -6,5 +6,6 @@ mod support;
 mod accounts;
 mod architecture;
 mod audit;
+mod encounters;
 mod migrations;
 mod tenancy;

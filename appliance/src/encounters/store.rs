@@ -10,28 +10,6 @@ use crate::db::constraint_is;
 use crate::error::{Error, Result};
 use crate::ids::{AppointmentId, EncounterId, PatientId, PracticeId, PractitionerId, UserId};
 
-/// A booking that a visit can be opened from.
-pub(super) struct Booking {
-    pub(super) kind: String,
-    pub(super) status: String,
-    pub(super) reason: String,
-    pub(super) practitioner: Option<PractitionerId>,
-    pub(super) patients: Vec<PatientId>,
-}
-
-pub(super) async fn booking(conn: &mut PgConnection, id: AppointmentId) -> Result<Option<Booking>> {
-    let row = sqlx::query!(
-        r#"SELECT a.kind, a.status, a.reason,
-                  (SELECT p.practitioner_id FROM appointment_participants p WHERE p.appointment_id = a.id AND p.practitioner_id IS NOT NULL) AS "practitioner: PractitionerId",
-                  ARRAY(SELECT p.patient_id FROM appointment_participants p WHERE p.appointment_id = a.id AND p.patient_id IS NOT NULL ORDER BY p.id) AS "patients!: Vec<PatientId>"
-           FROM appointments a WHERE a.id = $1"#,
-        id.0
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|r| Booking { kind: r.kind, status: r.status, reason: r.reason, practitioner: r.practitioner, patients: r.patients }))
-}
-
 /// Makes the visit, or gives the one that is there. True when it is new.
 pub(super) async fn open(
     conn: &mut PgConnection, practice: PracticeId, appointment: AppointmentId, patient: PatientId, practitioner: PractitionerId, reason: &str,
@@ -60,18 +38,6 @@ pub(super) async fn opened(conn: &mut PgConnection, appointment: AppointmentId, 
     )
     .fetch_optional(conn)
     .await?)
-}
-
-/// Moves a booking on; false when it is not in one of the states it may come from.
-pub(super) async fn move_booking(conn: &mut PgConnection, id: AppointmentId, from: &[&str], to: &str, by: UserId, now: OffsetDateTime) -> Result<bool> {
-    let from: Vec<String> = from.iter().map(|&s| s.to_owned()).collect();
-    let done = sqlx::query!(
-        "UPDATE appointments SET status = $2, version = version + 1, updated_by = $3, updated_at = $4 WHERE id = $1 AND status = ANY ($5)",
-        id.0, to, by.0, now, &from
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn visit(conn: &mut PgConnection, id: EncounterId) -> Result<Option<Visit>> {

@@ -11,6 +11,7 @@ use super::measures;
 use super::note::{Note, NoteChange, SECTION_LIMIT, check_text};
 use super::store::{self, Inserted};
 use super::trend::Score;
+use crate::appointments::{self, Kind, Status};
 use crate::clock;
 use crate::db::{Action, AuditEvent, PracticeTx};
 use crate::error::{Error, Problems, Result};
@@ -247,11 +248,8 @@ impl Visit {
         store::insert_signature(tx.conn(), practice, self.id, version, writer.user, now, &hash).await?;
         store::finish(tx.conn(), self.id, now).await?;
         // A class is over when the last open note of it is signed.
-        if !store::others_open(tx.conn(), self.appointment, self.id).await?
-            && store::move_booking(tx.conn(), self.appointment, &["booked", "confirmed", "arrived", "in-session"], "completed", writer.user, now).await?
-        {
-            tx.record(AuditEvent::new(Action::Update, "Appointment").id(self.appointment.0).patient(self.patient).reason("completed: note signed")).await?;
-            tx.announce("appointment", self.appointment.0).await?;
+        if !store::others_open(tx.conn(), self.appointment, self.id).await? {
+            move_on(tx, self.appointment, Status::Completed).await?;
         }
         tx.record(self.event(Action::Execute, "Note", format!("signed version {version}"))).await?;
         tx.announce("encounter", self.id.0).await?;
@@ -321,42 +319,54 @@ fn read_day(text: &str, today: Date) -> Result<Date, &'static str> {
 /// [`Error::NotFound`] for a booking of another practice, [`Error::Forbidden`] for another practitioner's,
 /// [`Error::Conflict`] for one that was cancelled or not kept, [`Error::Invalid`] where the patient is not in it.
 pub async fn open(tx: &mut PracticeTx, writer: Writer, appointment: AppointmentId, patient: Option<PatientId>) -> Result<(EncounterId, bool)> {
-    let booking = store::booking(tx.conn(), appointment).await?.ok_or(Error::NotFound)?;
-    if booking.kind == "block" {
+    let booking = appointments::get(tx, appointment).await?;
+    if booking.kind == Kind::Block {
         return Err(Error::field("appointment_id", "This is blocked time, not a visit."));
     }
     let patient = match (patient, booking.patients.as_slice()) {
-        (Some(wanted), patients) if patients.contains(&wanted) => wanted,
-        (None, &[only]) => only,
+        (Some(wanted), patients) if patients.iter().any(|p| p.patient_id == wanted) => wanted,
+        (None, [only]) => only.patient_id,
         (Some(_), _) => return Err(Error::field("patient_id", "This patient is not in the booking.")),
         (None, []) => return Err(Error::field("appointment_id", "Nobody is booked here yet.")),
         (None, _) => return Err(Error::field("patient_id", "This is a class: say whose visit to open.")),
     };
-    let (practice, now) = (tx.practice(), tx.now());
-    let practitioner = booking.practitioner.ok_or_else(|| Error::field("appointment_id", "This booking has no practitioner."))?;
-    if matches!(booking.status.as_str(), "cancelled" | "no-show") {
-        let what = if booking.status == "cancelled" { "was cancelled" } else { "is marked as did not arrive" };
+    if let Some(id) = store::opened(tx.conn(), appointment, patient).await? {
+        tx.record(AuditEvent::new(Action::Read, "Encounter").id(id.0).patient(patient).reason("already open")).await?;
+        return Ok((id, false));
+    }
+    if matches!(booking.status, Status::Cancelled | Status::NoShow) {
+        let what = if booking.status == Status::Cancelled { "was cancelled" } else { "is marked as did not arrive" };
         return Err(Error::conflict(format!("This booking {what}. Change it in the diary first, then open the visit.")));
     }
-    if writer.practitioner != Some(practitioner) {
-        if let Some(id) = store::opened(tx.conn(), appointment, patient).await? {
-            tx.record(AuditEvent::new(Action::Read, "Encounter").id(id.0).patient(patient).reason("opened from the diary")).await?;
-            return Ok((id, false));
-        }
+    if writer.practitioner != Some(booking.practitioner_id) {
         return Err(Error::Forbidden("This booking is with another practitioner; only they can open its visit.".into()));
     }
-    let (id, new) = store::open(tx.conn(), practice, appointment, patient, practitioner, &booking.reason, now).await?;
+    let (practice, now) = (tx.practice(), tx.now());
+    let (id, new) = store::open(tx.conn(), practice, appointment, patient, booking.practitioner_id, &booking.reason, now).await?;
     if new {
         tx.record(AuditEvent::new(Action::Create, "Encounter").id(id.0).patient(patient)).await?;
         tx.announce("encounter", id.0).await?;
-        if store::move_booking(tx.conn(), appointment, &["booked", "confirmed", "arrived"], "in-session", writer.user, now).await? {
-            tx.record(AuditEvent::new(Action::Update, "Appointment").id(appointment.0).patient(patient).reason("in session: visit opened")).await?;
-            tx.announce("appointment", appointment.0).await?;
-        }
+        move_on(tx, appointment, Status::InSession).await?;
     } else {
         tx.record(AuditEvent::new(Action::Read, "Encounter").id(id.0).patient(patient).reason("already open")).await?;
     }
     Ok((id, new))
+}
+
+/// Moves a booking on with its visit. One that is for a later day stays as it is: its visit was opened early.
+async fn move_on(tx: &mut PracticeTx, id: AppointmentId, to: Status) -> Result<()> {
+    let now = tx.now();
+    let booking = appointments::get(tx, id).await?;
+    let day_came = clock::local(now).0 >= clock::local(booking.span.start).0;
+    let open = matches!(booking.status, Status::Booked | Status::Confirmed | Status::Arrived);
+    if !day_came || !(open || booking.status == Status::InSession) {
+        return Ok(());
+    }
+    if open {
+        appointments::set_status(tx, id, Status::InSession, now).await?;
+    }
+    appointments::set_status(tx, id, to, now).await?;
+    Ok(())
 }
 
 /// How many of a practitioner's notes wait for their signature, for the shell's badge.
