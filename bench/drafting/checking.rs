@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 const SEED: u64 = 20_261_122;
 /// Statements that the retrieval step cites for a sentence.
-const CITED: usize = 6;
+const CITED: usize = 8;
 /// At most this many changed copies of one sentence for a class.
-const PER_SENTENCE: usize = 2;
+const PER_SENTENCE: usize = 3;
 
 /// What a sentence is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

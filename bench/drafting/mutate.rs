@@ -8,7 +8,7 @@
 //! drug: one medicine becomes another generic that the dialogue doesn't name.
 //! date: one month, weekday, year, day of month or part of a numeric date becomes another.
 //! negation: one cue removed ("no", "denies" → "reports", "not", "without" → "with", "negative" → "positive"), or one
-//!   put in ("reports" → "denies", "is" → "is not", "has" → "has no").
+//!   put in ("reports" → "denies", "is" → "is not", "has a" → "has no").
 
 /// SplitMix64: small, seeded, the same everywhere.
 pub struct Rng(pub u64);
@@ -231,8 +231,8 @@ fn negation(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {
         "negative" => vec![replaced(text, word, "positive")],
         "reports" | "endorses" => vec![replaced(text, word, "denies")],
         "reported" => vec![replaced(text, word, "denied")],
-        "is" | "was" | "are" | "does" | "did" | "can" if next.is_some_and(|n| n.text != "not" && n.text != "no") => vec![replaced(text, word, &format!("{} not", word.text))],
-        "has" | "have" | "had" if next.is_some_and(|n| matches!(n.text, "a" | "an" | "some" | "pain" | "swelling")) => vec![replaced(text, word, &format!("{} no", word.text))],
+        "is" | "was" | "are" | "does" | "did" | "can" if next.is_some_and(|n| n.text != "not" && n.text != "no" && !n.text.starts_with("un") && !n.text.starts_with("non")) => vec![replaced(text, word, &format!("{} not", word.text))],
+        "a" | "an" | "some" if i > 0 && matches!(all[i - 1].text, "has" | "have" | "had") && next.is_some_and(|n| !matches!(n.text, "little" | "lot" | "few")) => vec![replaced(text, word, "no")],
         _ => Vec::new(),
     }
 }

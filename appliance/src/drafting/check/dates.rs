@@ -70,6 +70,9 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
             if let (Some(m @ 1..=12), Some(y @ 1900..=2099)) = (whole(tokens.get(i)), whole(tokens.get(i + 2))) {
                 date = Date { year: Some(y), month: Some(m), ..date };
                 used = 3;
+            } else if let (Some(m @ 1..=12), Some(y @ 32..=99)) = (whole(tokens.get(i)), whole(tokens.get(i + 2))) {
+                date = Date { year: Some(1900 + y), month: Some(m), ..date };
+                used = 3;
             }
         }
         if used == 0 {
@@ -151,7 +154,8 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
         let (mut same, mut other) = (None::<f64>, 0.0f64);
         for (i, list) in theirs.iter().enumerate() {
             let around: Vec<&Date> = theirs[i.saturating_sub(1)..(i + 2).min(theirs.len())].iter().flatten().collect();
-            let has_number = |v: u32| numbers(i).any(|n| n == f64::from(v));
+            // "oh eight" and "'08" are years too.
+            let has_number = |v: u32| numbers(i).any(|n| n == f64::from(v) || (v >= 1900 && n < 100.0 && year_of(n as u32) == Some(v) && n.fract() == 0.0 && n > 0.0 && around.iter().any(|d| d.month.is_some())));
             let part = |want: Option<u32>, get: fn(&Date) -> Option<u32>| want.is_none_or(|w| around.iter().any(|d| get(d) == Some(w)));
             let straight = part(date.month, |d| d.month) && (part(date.day, |d| d.day) || date.day.is_some_and(has_number));
             let turned = part(date.day, |d| d.month) && part(date.month, |d| d.day) && (date.swapped || list.iter().any(|d| d.swapped)) && date.day.is_some();

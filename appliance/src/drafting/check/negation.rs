@@ -77,7 +77,7 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
     (0..n)
         .map(|i| {
             let inverted = u32::from(words::inverted(&tokens[i].text).is_some());
-            match (open[i] || flips[i] >= OPEN, (flips[i] + inverted) % 2) {
+            match (open[i], (flips[i] + inverted) % 2) {
                 (true, _) => Polarity::Open,
                 (_, 0) => Polarity::Affirmed,
                 _ => Polarity::Negated,
@@ -88,11 +88,6 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
 
 /// After these, "no" answers and doesn't negate: "no i just", "no it's fine".
 const NOT_A_CUE: &[&str] = &["just", "i", "it", "he", "she", "but", "not", "really", "that", "we", "they", "you", "um", "uh", "only", "thank", "so", "actually", "nothing", "my", "the", "this", "there", "okay", "longer", "well"];
-
-/// Words that begin a place or an aim, which a negation before them doesn't deny.
-const PLACE: &[&str] = &["in", "on", "at", "over", "around", "from", "along", "between", "into", "toward", "for", "due", "secondary", "by"];
-/// Added to a token's count of flips where its polarity is open.
-const OPEN: u32 = 1000;
 
 /// A cue that stands behind what it negates.
 fn backwards(tokens: &[Token], from: usize, flips: &mut [u32]) {
@@ -106,7 +101,6 @@ fn backwards(tokens: &[Token], from: usize, flips: &mut [u32]) {
 fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
     let text = |i: usize| tokens.get(i).map_or("", |t| t.text.as_str());
     let mut seen = 0;
-    let mut place = false;
     for i in from..tokens.len() {
         let word = text(i);
         if STOPS.contains(&word) || NEW_CLAUSE.contains(&word) {
@@ -133,13 +127,7 @@ fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
         if word == "," {
             seen = 0;
         }
-        // "no swelling in the palm" says nothing of the palm.
-        place = (place || i > from && PLACE.contains(&word)) && !matches!(word, "," | "or" | "and");
-        if place {
-            flips[i] += 1;
-            continue;
-        }
-        if seen > if list { 12 } else { 9 } {
+                if seen > if list { 12 } else { 9 } {
             break;
         }
         flips[i] += 1;
@@ -215,7 +203,6 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mine = polarity(sentence);
     let near = stems(sentence);
     let scores: Vec<f64> = (0..source.units.len()).map(|i| source.nearness(&near, i)).collect();
-    let known = near.iter().filter(|s| source.has(s)).count();
     let mut against: Vec<usize> = Vec::new();
     let (mut with, mut with_negated) = (0usize, 0usize);
     for (at, token) in sentence.iter().enumerate() {
@@ -239,8 +226,7 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
             .filter(|(_, p)| *p != Polarity::Open)
             .collect();
         let best = found.iter().map(|f| f.0).fold(0.0, f64::max);
-        // A mention that shares nothing else with a longer sentence is about something else.
-        if found.is_empty() || (known > 200 && best < source.weight(&token.stem) + SHARED) {
+        if found.is_empty() {
             continue;
         }
         let weigh = |same: bool| found.iter().filter(|(s, p)| *s >= best * NEAR && (*p == mine[at]) == same).map(|f| f.0).sum::<f64>();
@@ -257,7 +243,7 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let findings = against.iter().filter(|at| mine[**at] == Polarity::Affirmed && finding(&sentence[**at].stem)).count();
     let affirmed = against.len() - negated;
     let with_affirmed = with - with_negated;
-    let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 2 >= with_affirmed || affirmed > with_affirmed;
+    let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 4 >= with_affirmed || affirmed > with_affirmed;
     if let Some(at) = stray_any(sentence, &mine) {
         return vec![sentence[at].text.clone()];
     }
@@ -278,9 +264,6 @@ fn stray_any(tokens: &[Token], polarity: &[Polarity]) -> Option<usize> {
         }
     })
 }
-
-/// What else a mention must share with a sentence of several known words.
-const SHARED: f64 = 0.5;
 
 /// One mention is outweighed by several near ones that say the opposite.
 const OUTWEIGHED: f64 = 0.34;

@@ -218,7 +218,7 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         let needed = if mine.age {
             0.0
         } else if !long {
-            if mine.number.value <= 12.0 && mine.unit.is_none() { NEAR_SHORT } else { 0.0 }
+            if source.units.len() > 3 && mine.number.value <= 12.0 && mine.unit.is_none() { NEAR_SHORT } else { 0.0 }
         } else if mine.number.value <= 12.0 && mine.unit.is_none() {
             NEAR_SMALL
         } else {

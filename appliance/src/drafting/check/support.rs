@@ -1,6 +1,7 @@
 //! Words of a sentence that its sources don't have.
 
 use super::body;
+use super::negation;
 use super::source::Source;
 use super::tokens::{self, Token};
 use super::{Flag, FlagKind};
@@ -8,7 +9,10 @@ use super::{Flag, FlagKind};
 /// Parts of the body that the source names neither itself nor by its region or a part within it.
 pub(super) fn missing_parts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    for token in sentence {
+    let polarity = negation::polarity(sentence);
+    // "Neck: supple" and "Ears, nose, throat: clear" are headings of an examination.
+    let heading = sentence.iter().position(|t| t.text == ":").map_or(0, |at| at + 1);
+    for (token, _) in sentence.iter().zip(polarity).skip(heading).filter(|(_, p)| *p != negation::Polarity::Negated) {
         let Some(part) = body::part(&token.stem).filter(|_| !body::general(&token.stem)) else { continue };
         let named = source.units.iter().flat_map(|u| &u.stems).filter_map(|s| body::part(s)).any(|p| body::fits(p, part));
         if !named && !out.contains(&token.text) {

@@ -114,6 +114,7 @@ fn identifier(raw: &str, rest: &[char]) -> Option<(&'static str, usize)> {
     match low.as_str() {
         "a" | "hba" | "hgba" if next.starts_with("1c") => Some(("a1c", 2)),
         "a" if next.starts_with(" 1 c") || next.starts_with(" 1c") => Some(("a1c", if next.starts_with(" 1 c") { 4 } else { 3 })),
+        "spo" if next.starts_with('2') => Some(("spo", 1)),
         "covid" if next.starts_with("-19") => Some(("covid", 3)),
         "covid" if next.starts_with(" 19") => Some(("covid", 3)),
         _ => None,
