@@ -244,11 +244,22 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let affirmed = against.len() - negated;
     let with_affirmed = with - with_negated;
     let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 4 >= with_affirmed || affirmed > with_affirmed;
+    // "was not discussed": nothing near says no to anything.
+    let top = scores.iter().copied().fold(0.0, f64::max);
+    let says_no = |t: &Token| matches!(t.text.as_str(), "no" | "not" | "never" | "none" | "nothing" | "without" | "stop" | "stopped" | "avoid" | "unable" | "trouble" | "hard" | "difficult" | "difficulty" | "cannot" | "denies" | "negative" | "nope" | "instead" | "rarely" | "hardly");
+    let lone = sentence.iter().position(|t| t.text == "not").filter(|_| top >= KNOWN && !source.units.iter().zip(&scores).any(|(u, s)| *s >= top * AROUND && (u.tokens.iter().any(says_no) || u.polarity.iter().any(|p| *p != Polarity::Affirmed))));
+    if let Some(at) = lone {
+        return sentence[at..].iter().take(3).map(|t| t.text.clone()).collect();
+    }
     if let Some(at) = stray_any(sentence, &mine) {
         return vec![sentence[at].text.clone()];
     }
     if bad { against.into_iter().map(|at| sentence[at].text.clone()).collect() } else { Vec::new() }
 }
+
+/// Overlap with the source from which a "not" without any counterpart is in doubt, and how near its counterpart may be.
+const KNOWN: f64 = 2.0;
+const AROUND: f64 = 0.5;
 
 /// "Reports any injury": English says "any" under a negation, a question or a condition; after a plain affirmation it
 /// is what a lost "no" leaves behind.
@@ -278,7 +289,7 @@ pub(super) fn new_findings(sentence: &[Token], source: &Source) -> Vec<String> {
 }
 
 /// Findings that people put in many other words; their absence says nothing.
-const PARAPHRASED: &[&str] = &["pain", "dyspnea", "nausea", "tingl", "syncope", "palpitation", "instability", "dysuria", "discharg", "fractur", "numb", "weak", "dizzy", "swell", "fatigue", "itch", "contractur", "deform", "crackl", "rale", "crackle", "rales"];
+const PARAPHRASED: &[&str] = &["pain", "fractur", "discharg", "rale", "crackl", "rales", "instability", "dysuria", "stiff", "weak"];
 
 /// Signs and symptoms: words that a note either affirms or denies.
 fn finding(stem: &str) -> bool {
