@@ -27,7 +27,11 @@ pub struct Case {
 /// Reads either form; which one is told by the first character.
 pub fn load(path: &Path) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(path)?;
-    if text.trim_start().starts_with('{') { aci(&text) } else { mts(&text) }
+    if text.trim_start().starts_with('{') {
+        aci(&text)
+    } else {
+        mts(&text)
+    }
 }
 
 fn aci(text: &str) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
@@ -43,7 +47,20 @@ fn aci(text: &str) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
         file: String,
     }
     let file: File = serde_json::from_str(text)?;
-    Ok(file.data.into_iter().enumerate().map(|(i, r)| Case { id: if r.file.is_empty() { i.to_string() } else { r.file }, sentences: note_sentences(&r.tgt), dialogue: r.src }).collect())
+    Ok(file
+        .data
+        .into_iter()
+        .enumerate()
+        .map(|(i, r)| Case {
+            id: if r.file.is_empty() {
+                i.to_string()
+            } else {
+                r.file
+            },
+            sentences: note_sentences(&r.tgt),
+            dialogue: r.src,
+        })
+        .collect())
 }
 
 fn mts(text: &str) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
@@ -59,13 +76,21 @@ fn mts(text: &str) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
     for row in csv::Reader::from_reader(text.as_bytes()).deserialize() {
         let row: Row = row?;
         let label = match row.section_header.trim() {
-            "GENHX" | "FAM/SOCHX" | "PASTMEDICALHX" | "CC" | "PASTSURGICAL" | "ALLERGY" | "ROS" | "MEDICATIONS" | "IMMUNIZATIONS" | "GYNHX" | "OTHER_HISTORY" => Some(Label::S),
+            "GENHX" | "FAM/SOCHX" | "PASTMEDICALHX" | "CC" | "PASTSURGICAL" | "ALLERGY" | "ROS"
+            | "MEDICATIONS" | "IMMUNIZATIONS" | "GYNHX" | "OTHER_HISTORY" => Some(Label::S),
             "EXAM" | "IMAGING" | "LABS" => Some(Label::O),
             "ASSESSMENT" | "DIAGNOSIS" => Some(Label::A),
             "PLAN" | "DISPOSITION" => Some(Label::P),
             _ => None,
         };
-        out.push(Case { id: row.id, sentences: sentences(&row.section_text.replace('\n', " ")).into_iter().map(|s| (s, label)).collect(), dialogue: row.dialogue });
+        out.push(Case {
+            id: row.id,
+            sentences: sentences(&row.section_text.replace('\n', " "))
+                .into_iter()
+                .map(|s| (s, label))
+                .collect(),
+            dialogue: row.dialogue,
+        });
     }
     Ok(out)
 }
@@ -73,17 +98,44 @@ fn mts(text: &str) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
 /// What a heading line opens: a class, or a section that has none.
 fn section(line: &str) -> Option<Option<Label>> {
     let head = line.trim().trim_end_matches(':').trim();
-    let upper = !head.is_empty() && head.chars().all(|c| c.is_ascii_uppercase() || " /&,()-".contains(c));
+    let upper = !head.is_empty()
+        && head
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || " /&,()-".contains(c));
     let low = head.to_lowercase();
-    if !upper && !matches!(low.as_str(), "result" | "results" | "assessment" | "plan" | "physical exam" | "physical examination") {
+    if !upper
+        && !matches!(
+            low.as_str(),
+            "result" | "results" | "assessment" | "plan" | "physical exam" | "physical examination"
+        )
+    {
         return None;
     }
     let label = match low.as_str() {
         "assessment and plan" | "assessment & plan" => Label::AorP,
         "assessment" | "impression" | "diagnosis" => Label::A,
         "plan" | "instructions" | "follow up" | "follow-up" | "followup" => Label::P,
-        "vitals" | "vitals reviewed" | "physical exam" | "physical examination" | "exam" | "examination" | "result" | "results" | "labs" | "imaging" => Label::O,
-        "history of present illness" | "hpi" | "cc" | "chief complaint" | "review of systems" | "ros" | "medications" | "current medications" | "allergies" | "social" | "family" => Label::S,
+        "vitals"
+        | "vitals reviewed"
+        | "physical exam"
+        | "physical examination"
+        | "exam"
+        | "examination"
+        | "result"
+        | "results"
+        | "labs"
+        | "imaging" => Label::O,
+        "history of present illness"
+        | "hpi"
+        | "cc"
+        | "chief complaint"
+        | "review of systems"
+        | "ros"
+        | "medications"
+        | "current medications"
+        | "allergies"
+        | "social"
+        | "family" => Label::S,
         other if other.ends_with("history") => Label::S,
         _ => return (upper && head.len() > 3 && !line.trim().ends_with(':')).then_some(None),
     };
@@ -118,7 +170,13 @@ fn note_sentences(note: &str) -> Vec<(String, Option<Label>)> {
         let mut rest = body;
         while matches!(of_section, Label::A | Label::P | Label::AorP) {
             let low = rest.to_ascii_lowercase();
-            let Some((at, len, next)) = SUBHEADINGS.iter().filter_map(|(h, l)| low.find(&format!("{h}:")).map(|at| (at, h.len() + 1, *l))).min_by_key(|(at, len, _)| (*at, usize::MAX - len)) else { break };
+            let Some((at, len, next)) = SUBHEADINGS
+                .iter()
+                .filter_map(|(h, l)| low.find(&format!("{h}:")).map(|at| (at, h.len() + 1, *l)))
+                .min_by_key(|(at, len, _)| (*at, usize::MAX - len))
+            else {
+                break;
+            };
             push(&rest[..at], here, &mut out);
             here = next;
             rest = &rest[at + len..];
@@ -129,7 +187,11 @@ fn note_sentences(note: &str) -> Vec<(String, Option<Label>)> {
 }
 
 fn push(text: &str, label: Label, out: &mut Vec<(String, Option<Label>)>) {
-    out.extend(sentences(text.trim_matches([' ', '-', '•'])).into_iter().map(|s| (s, Some(label))));
+    out.extend(
+        sentences(text.trim_matches([' ', '-', '•']))
+            .into_iter()
+            .map(|s| (s, Some(label))),
+    );
 }
 
 fn without_bullet(line: &str) -> &str {
@@ -139,7 +201,14 @@ fn without_bullet(line: &str) -> &str {
         return bare.trim_start();
     }
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
-    if digits > 0 && matches!(line.as_bytes().get(digits), Some(b'.' | b')')) && line.as_bytes().get(digits + 1).is_none_or(|b| *b == b' ') { line[digits + 1..].trim_start() } else { line }
+    if digits > 0
+        && matches!(line.as_bytes().get(digits), Some(b'.' | b')'))
+        && line.as_bytes().get(digits + 1).is_none_or(|b| *b == b' ')
+    {
+        line[digits + 1..].trim_start()
+    } else {
+        line
+    }
 }
 
 /// Sentences of running text, without those that hold fewer than three letters.
@@ -152,7 +221,11 @@ pub fn sentences(text: &str) -> Vec<String> {
         }
         current.push_str(word);
         let stem = word.trim_end_matches('.');
-        let abbreviation = word.ends_with('.') && (matches!(stem, "Dr" | "Mr" | "Mrs" | "Ms" | "St" | "vs" | "approx" | "e.g" | "i.e" | "No") || (stem.len() == 1 && stem.chars().all(|c| c.is_ascii_uppercase())));
+        let abbreviation = word.ends_with('.')
+            && (matches!(
+                stem,
+                "Dr" | "Mr" | "Mrs" | "Ms" | "St" | "vs" | "approx" | "e.g" | "i.e" | "No"
+            ) || (stem.len() == 1 && stem.chars().all(|c| c.is_ascii_uppercase())));
         if word.ends_with(['.', '?', '!']) && !abbreviation {
             out.push(std::mem::take(&mut current));
         }

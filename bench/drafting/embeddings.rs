@@ -21,7 +21,10 @@ pub struct Daemon {
 impl Daemon {
     /// Uses the daemon behind `socket`.
     pub fn at(socket: PathBuf) -> Self {
-        Daemon { socket, child: None }
+        Daemon {
+            socket,
+            child: None,
+        }
     }
 
     /// Starts `program` with the models in `models`, on a socket of its own, and waits until it answers.
@@ -33,7 +36,12 @@ impl Daemon {
             .map_err(|e| format!("{}: {e}; run provisioning/models first", models.display()))?
             .filter_map(|f| f.ok().map(|f| f.path()))
             .find(|p| p.extension().is_some_and(|x| x == "gguf"))
-            .ok_or_else(|| format!("no .gguf model in {}; run provisioning/models first", models.display()))?;
+            .ok_or_else(|| {
+                format!(
+                    "no .gguf model in {}; run provisioning/models first",
+                    models.display()
+                )
+            })?;
         let child = Command::new(program)
             .arg("--socket")
             .arg(&socket)
@@ -44,12 +52,17 @@ impl Daemon {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
-        let mut daemon = Daemon { socket, child: Some((child, dir)) };
+        let mut daemon = Daemon {
+            socket,
+            child: Some((child, dir)),
+        };
         let begun = Instant::now();
         loop {
             match daemon.embed(&["knee pain"]) {
                 Ok(_) => return Ok(daemon),
-                Err(error) if begun.elapsed() > PATIENCE => return Err(format!("the inference daemon does not answer: {error}").into()),
+                Err(error) if begun.elapsed() > PATIENCE => {
+                    return Err(format!("the inference daemon does not answer: {error}").into());
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }
             if let Some((child, _)) = &mut daemon.child {
@@ -72,7 +85,8 @@ impl Daemon {
         }
         let mut out = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
-            let body = serde_json::to_vec(&serde_json::json!({"model": "minilm-l6-v2", "input": batch}))?;
+            let body =
+                serde_json::to_vec(&serde_json::json!({"model": "minilm-l6-v2", "input": batch}))?;
             let answer: Answer = serde_json::from_slice(&self.post("/v1/embeddings", &body)?)?;
             if answer.data.len() != batch.len() {
                 return Err("the daemon gave another number of embeddings than asked for".into());
@@ -85,17 +99,33 @@ impl Daemon {
     fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Error> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len())?;
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )?;
         stream.write_all(body)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
-        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or("no HTTP answer")?;
+        let end = answer
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .ok_or("no HTTP answer")?;
         let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
         let body = &answer[end + 4..];
         if !head.starts_with("http/1.1 200") {
-            return Err(format!("{}: {}", head.lines().next().unwrap_or(""), String::from_utf8_lossy(body)).into());
+            return Err(format!(
+                "{}: {}",
+                head.lines().next().unwrap_or(""),
+                String::from_utf8_lossy(body)
+            )
+            .into());
         }
-        if head.contains("transfer-encoding: chunked") { unchunk(body) } else { Ok(body.to_vec()) }
+        if head.contains("transfer-encoding: chunked") {
+            unchunk(body)
+        } else {
+            Ok(body.to_vec())
+        }
     }
 }
 
@@ -113,8 +143,18 @@ impl Drop for Daemon {
 fn unchunk(mut body: &[u8]) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     loop {
-        let line = body.windows(2).position(|w| w == b"\r\n").ok_or("broken chunk")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..line])?.split(';').next().unwrap_or("").trim(), 16)?;
+        let line = body
+            .windows(2)
+            .position(|w| w == b"\r\n")
+            .ok_or("broken chunk")?;
+        let size = usize::from_str_radix(
+            std::str::from_utf8(&body[..line])?
+                .split(';')
+                .next()
+                .unwrap_or("")
+                .trim(),
+            16,
+        )?;
         if size == 0 {
             return Ok(out);
         }

@@ -45,7 +45,10 @@ fn main() {
 }
 
 fn run() -> Result<(), Error> {
-    let mut args = Args { out: "bench/results".into(), ..Args::default() };
+    let mut args = Args {
+        out: "bench/results".into(),
+        ..Args::default()
+    };
     let mut no_sort = false;
     // `cargo bench` adds --bench.
     let mut given = std::env::args().skip(1).filter(|a| a != "--bench");
@@ -78,7 +81,10 @@ fn run() -> Result<(), Error> {
         cases.extend(data::load(path).map_err(|e| format!("{}: {e}", path.display()))?);
     }
     let sentences: usize = cases.iter().map(|c| c.sentences.len()).sum();
-    println!("{} dialogues, {sentences} sentences of their notes", cases.len());
+    println!(
+        "{} dialogues, {sentences} sentences of their notes",
+        cases.len()
+    );
 
     let whole = checking::evaluate(&cases, Setting::Whole, args.show.as_deref());
     let cited = checking::evaluate(&cases, Setting::Cited, args.show.as_deref());
@@ -92,16 +98,33 @@ fn run() -> Result<(), Error> {
             (None, None) => return Err("the sorter needs embeddings: give --socket or --inference, or leave it out with --no-sort".into()),
         };
         let sort = sorting::evaluate(&cases, &daemon)?;
-        println!("\nsorter, shipped weights (trained on ACI-BENCH train and valid and MTS-Dialog train: on those files this is a fit, no test; `train.py --cv` cross-validates)");
-        println!("  in its place in the note  three classes {:.4} of {}   four classes, macro-F1 {:.4} of {}", sort.accuracy_3, sort.sentences, sort.macro_f1_4, sort.labelled_4);
-        println!("  sentence by itself        three classes {:.4}         four classes, macro-F1 {:.4}", sort.alone_accuracy_3, sort.alone_macro_f1_4);
+        println!(
+            "\nsorter, shipped weights (trained on ACI-BENCH train and valid and MTS-Dialog train: on those files this is a fit, no test; `train.py --cv` cross-validates)"
+        );
+        println!(
+            "  in its place in the note  three classes {:.4} of {}   four classes, macro-F1 {:.4} of {}",
+            sort.accuracy_3, sort.sentences, sort.macro_f1_4, sort.labelled_4
+        );
+        println!(
+            "  sentence by itself        three classes {:.4}         four classes, macro-F1 {:.4}",
+            sort.alone_accuracy_3, sort.alone_macro_f1_4
+        );
         report.insert("sort_accuracy_3".into(), json!(sort.accuracy_3));
         report.insert("sort_macro_f1_4".into(), json!(sort.macro_f1_4));
-        report.insert("sort_sentences".into(), json!({"three_classes": sort.sentences, "four_classes": sort.labelled_4}));
-        report.insert("sort_alone".into(), json!({"accuracy_3": sort.alone_accuracy_3, "macro_f1_4": sort.alone_macro_f1_4}));
+        report.insert(
+            "sort_sentences".into(),
+            json!({"three_classes": sort.sentences, "four_classes": sort.labelled_4}),
+        );
+        report.insert(
+            "sort_alone".into(),
+            json!({"accuracy_3": sort.alone_accuracy_3, "macro_f1_4": sort.alone_macro_f1_4}),
+        );
     }
     let path = args.out.join("drafting.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&Value::Object(report))? + "\n")?;
+    std::fs::write(
+        &path,
+        serde_json::to_string_pretty(&Value::Object(report))? + "\n",
+    )?;
     println!("\nwrote {}", path.display());
     Ok(())
 }
@@ -109,13 +132,26 @@ fn run() -> Result<(), Error> {
 fn models(args: &Args) -> Result<PathBuf, Error> {
     match &args.models {
         Some(dir) => Ok(dir.clone()),
-        None => Ok(Path::new(&std::env::var_os("HOME").ok_or("HOME is not set; give --models")?).join(".cache/hadada/models")),
+        None => Ok(
+            Path::new(&std::env::var_os("HOME").ok_or("HOME is not set; give --models")?)
+                .join(".cache/hadada/models"),
+        ),
     }
 }
 
 fn table(whole: &Figures, cited: &Figures) {
     println!("\nchecker: flagged            whole dialogue          only cited statements");
-    let line = |name: &str, a: checking::Count, b: checking::Count| println!("  {name:22} {:5} of {:5} {:6.1} %   {:5} of {:5} {:6.1} %", a.flagged, a.of, 100.0 * a.share(), b.flagged, b.of, 100.0 * b.share());
+    let line = |name: &str, a: checking::Count, b: checking::Count| {
+        println!(
+            "  {name:22} {:5} of {:5} {:6.1} %   {:5} of {:5} {:6.1} %",
+            a.flagged,
+            a.of,
+            100.0 * a.share(),
+            b.flagged,
+            b.of,
+            100.0 * b.share()
+        )
+    };
     for ((class, a), (_, b)) in whole.classes.iter().zip(&cited.classes) {
         line(&format!("{class:?} changed"), *a, *b);
         if a.of < 100 {
@@ -124,19 +160,35 @@ fn table(whole: &Figures, cited: &Figures) {
     }
     line("numbers … dates", whole.mutations(), cited.mutations());
     line("unchanged (alarms)", whole.unchanged, cited.unchanged);
-    println!("  alarms by kind: whole {:?}, cited {:?}", whole.alarms, cited.alarms);
+    println!(
+        "  alarms by kind: whole {:?}, cited {:?}",
+        whole.alarms, cited.alarms
+    );
 }
 
 /// The figures at the top are the worse of the two settings.
 fn checker_json(whole: &Figures, cited: &Figures) -> Map<String, Value> {
     let setting = |f: &Figures| {
-        let classes: Map<String, Value> = f.classes.iter().map(|(c, n)| (format!("{c:?}").to_lowercase(), n.json())).collect();
+        let classes: Map<String, Value> = f
+            .classes
+            .iter()
+            .map(|(c, n)| (format!("{c:?}").to_lowercase(), n.json()))
+            .collect();
         json!({"classes": classes, "mutations": f.mutations().json(), "unchanged": f.unchanged.json(), "alarms_by_kind": f.alarms})
     };
     let mut out = Map::new();
-    out.insert("mutations_flagged".into(), json!(whole.mutations().share().min(cited.mutations().share())));
-    out.insert("negations_flagged".into(), json!(whole.negations().share().min(cited.negations().share())));
-    out.insert("false_alarms".into(), json!(whole.unchanged.share().max(cited.unchanged.share())));
+    out.insert(
+        "mutations_flagged".into(),
+        json!(whole.mutations().share().min(cited.mutations().share())),
+    );
+    out.insert(
+        "negations_flagged".into(),
+        json!(whole.negations().share().min(cited.negations().share())),
+    );
+    out.insert(
+        "false_alarms".into(),
+        json!(whole.unchanged.share().max(cited.unchanged.share())),
+    );
     out.insert("uncovered_statements".into(), json!(cited.uncovered));
     out.insert("whole_dialogue".into(), setting(whole));
     out.insert("cited_statements".into(), setting(cited));
@@ -154,16 +206,29 @@ fn pairs(path: &Path, out: &Path) -> Result<(), Error> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut lines = String::new();
     let (mut n, mut flagged) = (0, 0);
-    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let pair: Pair = serde_json::from_str(line).map_err(|e| format!("{} line {}: {e}", path.display(), i + 1))?;
+    for (i, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty())
+    {
+        let pair: Pair = serde_json::from_str(line)
+            .map_err(|e| format!("{} line {}: {e}", path.display(), i + 1))?;
         let sources: Vec<&str> = pair.sources.iter().map(String::as_str).collect();
-        let flags: Vec<&str> = check::check(&pair.sentence, &sources).iter().map(|f| f.kind.name()).collect();
+        let flags: Vec<&str> = check::check(&pair.sentence, &sources)
+            .iter()
+            .map(|f| f.kind.name())
+            .collect();
         n += 1;
         flagged += usize::from(!flags.is_empty());
-        lines.push_str(&serde_json::to_string(&json!({"id": pair.id, "flags": flags}))?);
+        lines.push_str(&serde_json::to_string(
+            &json!({"id": pair.id, "flags": flags}),
+        )?);
         lines.push('\n');
     }
     std::fs::write(out, lines)?;
-    println!("{flagged} of {n} sentences flagged; wrote {}", out.display());
+    println!(
+        "{flagged} of {n} sentences flagged; wrote {}",
+        out.display()
+    );
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! drug: one medicine becomes another generic that the dialogue doesn't name.
 //! date: one month, weekday, year, day of month or part of a numeric date becomes another.
 //! negation: one cue removed ("no", "denies" → "reports", "not", "without" → "with", "negative" → "positive"), or one
-//!   put in ("reports" → "denies", "is" → "is not", "has" → "has no").
+//!   put in ("reports" → "denies", "is" → "is not", "has a" → "has no").
 
 /// SplitMix64: small, seeded, the same everywhere.
 pub struct Rng(pub u64);
@@ -27,7 +27,11 @@ impl Rng {
     }
 
     pub fn pick<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
-        if list.is_empty() { None } else { Some(&list[self.below(list.len())]) }
+        if list.is_empty() {
+            None
+        } else {
+            Some(&list[self.below(list.len())])
+        }
     }
 }
 
@@ -40,11 +44,41 @@ pub enum Class {
     Negation,
 }
 
-pub const CLASSES: [Class; 5] = [Class::Number, Class::Side, Class::Drug, Class::Date, Class::Negation];
+pub const CLASSES: [Class; 5] = [
+    Class::Number,
+    Class::Side,
+    Class::Drug,
+    Class::Date,
+    Class::Negation,
+];
 
-const MONTHS: [&str; 12] = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const SPELLED: [&str; 13] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
+const SPELLED: [&str; 13] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve",
+];
 const UNITS: [&[&str]; 2] = [&["mg", "mcg", "g"], &["day", "week", "month", "year"]];
 
 /// A word of the sentence: where it stands, and itself.
@@ -57,11 +91,20 @@ fn words(text: &str) -> Vec<Word<'_>> {
     let mut out = Vec::new();
     let mut start = None;
     for (i, c) in text.char_indices().chain([(text.len(), ' ')]) {
-        let inside = c.is_alphanumeric() || c == '\'' || c == '’' || (matches!(c, '.' | ',') && start.is_some() && text[..i].ends_with(|c: char| c.is_ascii_digit()) && text[i + 1..].starts_with(|c: char| c.is_ascii_digit()));
+        let inside = c.is_alphanumeric()
+            || c == '\''
+            || c == '’'
+            || (matches!(c, '.' | ',')
+                && start.is_some()
+                && text[..i].ends_with(|c: char| c.is_ascii_digit())
+                && text[i + 1..].starts_with(|c: char| c.is_ascii_digit()));
         match (inside, start) {
             (true, None) => start = Some(i),
             (false, Some(s)) => {
-                out.push(Word { start: s, text: &text[s..i] });
+                out.push(Word {
+                    start: s,
+                    text: &text[s..i],
+                });
                 start = None;
             }
             _ => {}
@@ -71,12 +114,27 @@ fn words(text: &str) -> Vec<Word<'_>> {
 }
 
 fn replaced(text: &str, word: &Word<'_>, with: &str) -> String {
-    let with = if word.text.starts_with(char::is_uppercase) && with.starts_with(char::is_lowercase) { with[..1].to_uppercase() + &with[1..] } else { with.to_owned() };
-    format!("{}{with}{}", &text[..word.start], &text[word.start + word.text.len()..])
+    let with = if word.text.starts_with(char::is_uppercase) && with.starts_with(char::is_lowercase)
+    {
+        with[..1].to_uppercase() + &with[1..]
+    } else {
+        with.to_owned()
+    };
+    format!(
+        "{}{with}{}",
+        &text[..word.start],
+        &text[word.start + word.text.len()..]
+    )
 }
 
 /// One changed copy of `sentence`, or none where the class doesn't occur in it.
-pub fn mutate(class: Class, sentence: &str, dialogue: &str, drugs: &[&str], rng: &mut Rng) -> Option<String> {
+pub fn mutate(
+    class: Class,
+    sentence: &str,
+    dialogue: &str,
+    drugs: &[&str],
+    rng: &mut Rng,
+) -> Option<String> {
     let all = words(sentence);
     let mut places: Vec<Vec<String>> = Vec::new();
     for (i, word) in all.iter().enumerate() {
@@ -100,25 +158,50 @@ fn dated(text: &str, all: &[Word<'_>], i: usize) -> bool {
     let word = &all[i];
     let after = &text[word.start + word.text.len()..];
     let before = &text[..word.start];
-    let slashes = |s: &str| s.starts_with('/') && s[1..].split('/').count() > 1 && s[1..].split('/').nth(1).is_some_and(|p| p.starts_with(|c: char| c.is_ascii_digit()));
-    let year = word.text.parse::<u32>().is_ok_and(|n| (1900..2100).contains(&n));
+    let slashes = |s: &str| {
+        s.starts_with('/')
+            && s[1..].split('/').count() > 1
+            && s[1..]
+                .split('/')
+                .nth(1)
+                .is_some_and(|p| p.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let year = word
+        .text
+        .parse::<u32>()
+        .is_ok_and(|n| (1900..2100).contains(&n));
     let month = |w: Option<&Word<'_>>| w.is_some_and(|w| MONTHS.contains(&w.text));
-    year || slashes(after) || (before.ends_with('/') && (before.matches('/').count() > 1 || after.starts_with('/'))) || month(i.checked_sub(1).and_then(|k| all.get(k))) || month(all.get(i + 1))
+    year || slashes(after)
+        || (before.ends_with('/') && (before.matches('/').count() > 1 || after.starts_with('/')))
+        || month(i.checked_sub(1).and_then(|k| all.get(k)))
+        || month(all.get(i + 1))
 }
 
 fn number(text: &str, all: &[Word<'_>], i: usize, rng: &mut Rng) -> Vec<String> {
     let word = &all[i];
     let low = word.text.to_lowercase();
     let mut out = Vec::new();
-    if word.text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b',') {
+    if word
+        .text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b == b'.' || b == b',')
+    {
         let covid = i > 0 && all[i - 1].text.eq_ignore_ascii_case("covid");
         if dated(text, all, i) || covid {
             return out;
         }
         let plain = word.text.replace(',', "");
-        let Ok(value) = plain.parse::<f64>() else { return out };
+        let Ok(value) = plain.parse::<f64>() else {
+            return out;
+        };
         let whole = !plain.contains('.');
-        let show = |v: f64| if whole && v.fract() == 0.0 { format!("{v:.0}") } else { format!("{}", (v * 100.0).round() / 100.0) };
+        let show = |v: f64| {
+            if whole && v.fract() == 0.0 {
+                format!("{v:.0}")
+            } else {
+                format!("{}", (v * 100.0).round() / 100.0)
+            }
+        };
         out.push(show(value + 1.0));
         if value >= 1.0 {
             out.push(show(value - 1.0));
@@ -138,12 +221,17 @@ fn number(text: &str, all: &[Word<'_>], i: usize, rng: &mut Rng) -> Vec<String> 
     }
     if let Some(at) = SPELLED.iter().position(|s| *s == low) {
         // "one" is a number only before a unit.
-        let counts = at != 1 || all.get(i + 1).is_some_and(|w| UNITS[1].contains(&w.text.trim_end_matches('s')));
+        let counts = at != 1
+            || all
+                .get(i + 1)
+                .is_some_and(|w| UNITS[1].contains(&w.text.trim_end_matches('s')));
         if counts {
             out.push(replaced(text, word, SPELLED[1 + (at + rng.below(10)) % 12]));
         }
     }
-    let after_number = i > 0 && (all[i - 1].text.ends_with(|c: char| c.is_ascii_digit()) || SPELLED.contains(&all[i - 1].text.to_lowercase().as_str()));
+    let after_number = i > 0
+        && (all[i - 1].text.ends_with(|c: char| c.is_ascii_digit())
+            || SPELLED.contains(&all[i - 1].text.to_lowercase().as_str()));
     for group in UNITS {
         let (stem, plural) = match low.strip_suffix('s') {
             Some(stem) if group.contains(&stem) => (stem, "s"),
@@ -163,7 +251,24 @@ fn side(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {
     let word = &all[i];
     let next = all.get(i + 1).map_or("", |w| w.text);
     let with: &[&str] = match word.text.to_lowercase().as_str() {
-        "left" if matches!(next, "the" | "a" | "his" | "her" | "for" | "work" | "school" | "home" | "against" | "over" | "AMA") => &[],
+        "left"
+            if matches!(
+                next,
+                "the"
+                    | "a"
+                    | "his"
+                    | "her"
+                    | "for"
+                    | "work"
+                    | "school"
+                    | "home"
+                    | "against"
+                    | "over"
+                    | "AMA"
+            ) =>
+        {
+            &[]
+        }
         "right" if matches!(next, "now" | "away" | "after" | "before") => &[],
         "left" => &["right"],
         "right" => &["left"],
@@ -173,7 +278,16 @@ fn side(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {
         "r" if word.text == "R" && next.starts_with(char::is_lowercase) => &["L"],
         _ => &[],
     };
-    if word.text.eq_ignore_ascii_case("both") && !text.to_lowercase().split("both ").nth(1).is_some_and(|r| ["knee", "leg", "hand", "arm", "eye", "ear", "shoulder", "hip", "feet", "ankle", "side", "lung", "upper", "lower", "breast", "wrist", "elbow", "of her", "of his"].iter().any(|p| r.starts_with(p))) {
+    if word.text.eq_ignore_ascii_case("both")
+        && !text.to_lowercase().split("both ").nth(1).is_some_and(|r| {
+            [
+                "knee", "leg", "hand", "arm", "eye", "ear", "shoulder", "hip", "feet", "ankle",
+                "side", "lung", "upper", "lower", "breast", "wrist", "elbow", "of her", "of his",
+            ]
+            .iter()
+            .any(|p| r.starts_with(p))
+        })
+    {
         return Vec::new();
     }
     with.iter().map(|w| replaced(text, word, w)).collect()
@@ -184,8 +298,14 @@ fn drug(text: &str, word: &Word<'_>, dialogue: &str, drugs: &[&str], rng: &mut R
         return Vec::new();
     }
     let low = dialogue.to_lowercase();
-    let others: Vec<&&str> = drugs.iter().filter(|d| !low.contains(**d) && !word.text.to_lowercase().contains(**d)).collect();
-    rng.pick(&others).map(|d| replaced(text, word, d)).into_iter().collect()
+    let others: Vec<&&str> = drugs
+        .iter()
+        .filter(|d| !low.contains(**d) && !word.text.to_lowercase().contains(**d))
+        .collect();
+    rng.pick(&others)
+        .map(|d| replaced(text, word, d))
+        .into_iter()
+        .collect()
 }
 
 fn date(text: &str, all: &[Word<'_>], i: usize, rng: &mut Rng) -> Vec<String> {
@@ -196,15 +316,28 @@ fn date(text: &str, all: &[Word<'_>], i: usize, rng: &mut Rng) -> Vec<String> {
     if let Some(at) = DAYS.iter().position(|d| *d == word.text) {
         return vec![replaced(text, word, DAYS[(at + 1 + rng.below(6)) % 7])];
     }
-    let Ok(value) = word.text.parse::<u32>() else { return Vec::new() };
+    let Ok(value) = word.text.parse::<u32>() else {
+        return Vec::new();
+    };
     if !dated(text, all, i) {
         return Vec::new();
     }
     if (1900..2100).contains(&value) {
-        return [value + 1, value - 1, value - 10].iter().map(|v| replaced(text, word, &v.to_string())).collect();
+        return [value + 1, value - 1, value - 10]
+            .iter()
+            .map(|v| replaced(text, word, &v.to_string()))
+            .collect();
     }
     let other = 1 + (value as usize + rng.below(26)) as u32 % 28;
-    if other == value { Vec::new() } else { vec![replaced(text, word, &format!("{other:0w$}", w = word.text.len()))] }
+    if other == value {
+        Vec::new()
+    } else {
+        vec![replaced(
+            text,
+            word,
+            &format!("{other:0w$}", w = word.text.len()),
+        )]
+    }
 }
 
 fn negation(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {
@@ -231,8 +364,23 @@ fn negation(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {
         "negative" => vec![replaced(text, word, "positive")],
         "reports" | "endorses" => vec![replaced(text, word, "denies")],
         "reported" => vec![replaced(text, word, "denied")],
-        "is" | "was" | "are" | "does" | "did" | "can" if next.is_some_and(|n| n.text != "not" && n.text != "no") => vec![replaced(text, word, &format!("{} not", word.text))],
-        "has" | "have" | "had" if next.is_some_and(|n| matches!(n.text, "a" | "an" | "some" | "pain" | "swelling")) => vec![replaced(text, word, &format!("{} no", word.text))],
+        "is" | "was" | "are" | "does" | "did" | "can"
+            if next.is_some_and(|n| {
+                n.text != "not"
+                    && n.text != "no"
+                    && !n.text.starts_with("un")
+                    && !n.text.starts_with("non")
+            }) =>
+        {
+            vec![replaced(text, word, &format!("{} not", word.text))]
+        }
+        "a" | "an" | "some"
+            if i > 0
+                && matches!(all[i - 1].text, "has" | "have" | "had")
+                && next.is_some_and(|n| !matches!(n.text, "little" | "lot" | "few")) =>
+        {
+            vec![replaced(text, word, "no")]
+        }
         _ => Vec::new(),
     }
 }

@@ -46,19 +46,25 @@ pub struct Statement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// More than [`MAX_BYTES`].
-    #[error("The text is too long: {bytes} bytes. At most {MAX_BYTES} bytes can be drafted at once.")]
+    #[error(
+        "The text is too long: {bytes} bytes. At most {MAX_BYTES} bytes can be drafted at once."
+    )]
     TooLong {
         /// What was given.
         bytes: usize,
     },
     /// More than [`MAX_STATEMENTS`].
-    #[error("The text has {statements} statements. At most {MAX_STATEMENTS} can be drafted at once; divide it.")]
+    #[error(
+        "The text has {statements} statements. At most {MAX_STATEMENTS} can be drafted at once; divide it."
+    )]
     TooMany {
         /// What was found.
         statements: usize,
     },
     /// A NUL or another control character that is neither tab nor line end.
-    #[error("The text holds a control character (U+{code:04X}) at byte {at}; only tabs and line ends are allowed.")]
+    #[error(
+        "The text holds a control character (U+{code:04X}) at byte {at}; only tabs and line ends are allowed."
+    )]
     ControlCharacter {
         /// The code point.
         code: u32,
@@ -73,10 +79,18 @@ pub enum SourceError {
 /// [`SourceError`] where the text is too long, has too many statements, or holds control characters.
 pub fn split(source: &str) -> Result<Vec<Statement>, SourceError> {
     if source.len() > MAX_BYTES {
-        return Err(SourceError::TooLong { bytes: source.len() });
+        return Err(SourceError::TooLong {
+            bytes: source.len(),
+        });
     }
-    if let Some((at, c)) = source.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(SourceError::ControlCharacter { code: u32::from(c), at });
+    if let Some((at, c)) = source
+        .char_indices()
+        .find(|(_, c)| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
+        return Err(SourceError::ControlCharacter {
+            code: u32::from(c),
+            at,
+        });
     }
     let mut pieces: Vec<Piece> = Vec::new();
     let mut heading: Option<String> = None;
@@ -112,17 +126,29 @@ pub fn split(source: &str) -> Result<Vec<Statement>, SourceError> {
             if !body[part.clone()].chars().any(char::is_alphanumeric) {
                 continue;
             }
-            pieces.push(Piece { range: from + part.start..from + part.end, speaker, heading: heading.clone() });
+            pieces.push(Piece {
+                range: from + part.start..from + part.end,
+                speaker,
+                heading: heading.clone(),
+            });
         }
     }
     let joined = join_answers(source, pieces);
     if joined.len() > MAX_STATEMENTS {
-        return Err(SourceError::TooMany { statements: joined.len() });
+        return Err(SourceError::TooMany {
+            statements: joined.len(),
+        });
     }
     Ok(joined
         .into_iter()
         .zip(1..)
-        .map(|((piece, text), number)| Statement { number, range: piece.range, text, speaker: piece.speaker, heading: piece.heading })
+        .map(|((piece, text), number)| Statement {
+            number,
+            range: piece.range,
+            text,
+            speaker: piece.speaker,
+            heading: piece.heading,
+        })
         .collect())
 }
 
@@ -140,7 +166,11 @@ fn trimmed(text: &str) -> (usize, &str) {
 
 fn bullet(text: &str) -> usize {
     let rest = text.trim_start_matches(['-', '*', '•', '–', '—', '·', '>']);
-    if rest.len() < text.len() && (rest.starts_with(' ') || !text.starts_with('-') || rest.starts_with(char::is_alphabetic)) {
+    if rest.len() < text.len()
+        && (rest.starts_with(' ')
+            || !text.starts_with('-')
+            || rest.starts_with(char::is_alphabetic))
+    {
         return text.len() - rest.trim_start().len();
     }
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -163,9 +193,11 @@ fn speaker_label(text: &str) -> Option<(Speaker, usize)> {
     let name = name.trim().to_lowercase();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_' || c == ' ');
     let who = match name {
-        "doctor" | "dr" | "d" | "physician" | "clinician" | "therapist" | "physio" | "physiotherapist" | "ot" | "nurse" | "practitioner" | "t" => Speaker::Clinician,
+        "doctor" | "dr" | "d" | "physician" | "clinician" | "therapist" | "physio"
+        | "physiotherapist" | "ot" | "nurse" | "practitioner" | "t" => Speaker::Clinician,
         "patient" | "pt" | "client" => Speaker::Patient,
-        "guest" | "family" | "mother" | "father" | "mom" | "dad" | "wife" | "husband" | "son" | "daughter" | "parent" | "caregiver" | "guest_family" => Speaker::Other,
+        "guest" | "family" | "mother" | "father" | "mom" | "dad" | "wife" | "husband" | "son"
+        | "daughter" | "parent" | "caregiver" | "guest_family" => Speaker::Other,
         // "P:" is the patient only beside a "D:", else the plan; "pt" without brackets is common too.
         "p" => return None,
         _ => return None,
@@ -175,15 +207,48 @@ fn speaker_label(text: &str) -> Option<(Speaker, usize)> {
 
 /// Headings that say where a line belongs.
 const HEADINGS: &[&str] = &[
-    "s", "o", "a", "p", "subjective", "objective", "assessment", "plan", "hx", "history", "exam", "examination", "o/e", "findings", "impression", "analysis", "next", "treatment", "rx", "tx", "goals", "hpi",
-    "vitals", "results", "medications", "meds", "allergies", "social history", "chief complaint", "review of systems", "physical exam", "assessment and plan", "follow up", "follow-up",
+    "s",
+    "o",
+    "a",
+    "p",
+    "subjective",
+    "objective",
+    "assessment",
+    "plan",
+    "hx",
+    "history",
+    "exam",
+    "examination",
+    "o/e",
+    "findings",
+    "impression",
+    "analysis",
+    "next",
+    "treatment",
+    "rx",
+    "tx",
+    "goals",
+    "hpi",
+    "vitals",
+    "results",
+    "medications",
+    "meds",
+    "allergies",
+    "social history",
+    "chief complaint",
+    "review of systems",
+    "physical exam",
+    "assessment and plan",
+    "follow up",
+    "follow-up",
 ];
 
 fn heading_label(text: &str) -> Option<(String, usize)> {
     let end = text.find(':').unwrap_or(text.len());
     let name = text[..end].trim().to_lowercase();
     let whole_line = end == text.len();
-    (HEADINGS.contains(&name.as_str()) && !(whole_line && name.len() < 3)).then(|| (name, (end + 1).min(text.len())))
+    (HEADINGS.contains(&name.as_str()) && !(whole_line && name.len() < 3))
+        .then(|| (name, (end + 1).min(text.len())))
 }
 
 /// Divides a long line at its sentence ends; in rough notes also at semicolons.
@@ -198,7 +263,12 @@ fn parts(text: &str, transcript: bool) -> Vec<Range<usize>> {
             let ends = match c {
                 '?' | '!' | ';' | '。' => true,
                 '.' if text[..i].ends_with(' ') && starts_with_digit_word(&text[next..]) => false,
-                '.' => !abbreviation(&text[start..i]) && !(i > 0 && bytes[i - 1].is_ascii_digit() && bytes.get(next).is_some_and(u8::is_ascii_digit)),
+                '.' => {
+                    !abbreviation(&text[start..i])
+                        && !(i > 0
+                            && bytes[i - 1].is_ascii_digit()
+                            && bytes.get(next).is_some_and(u8::is_ascii_digit))
+                }
                 _ => false,
             };
             if ends && (next >= text.len() || text[next..].starts_with(char::is_whitespace)) {
@@ -209,14 +279,20 @@ fn parts(text: &str, transcript: bool) -> Vec<Range<usize>> {
     }
     push_trimmed(text, start..text.len(), &mut out);
     if transcript && !short {
-        out = regroup(out).into_iter().flat_map(|part| unmarked(text, part)).collect();
+        out = regroup(out)
+            .into_iter()
+            .flat_map(|part| unmarked(text, part))
+            .collect();
     }
     out
 }
 
 /// "ninety eight . two": some transcripts write the decimal point so.
 fn starts_with_digit_word(rest: &str) -> bool {
-    matches!(rest.split_whitespace().next().unwrap_or(""), "zero" | "one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine")
+    matches!(
+        rest.split_whitespace().next().unwrap_or(""),
+        "zero" | "one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine"
+    )
 }
 
 /// Divides speech without marks where another thought begins ("okay", "alright", "so", "now").
@@ -241,8 +317,22 @@ fn asks(text: &str) -> bool {
     if text.ends_with('?') {
         return true;
     }
-    let words: Vec<String> = text.split_whitespace().rev().take(16).map(str::to_lowercase).collect();
-    let asked = words.windows(2).any(|w| matches!((w[1].as_str(), w[0].as_str()), ("do" | "did" | "have" | "are" | "can" | "were", "you") | ("is" | "was", "there" | "it" | "that") | ("how" | "what", _) | ("which" | "when" | "where", _) | ("any", _)));
+    let words: Vec<String> = text
+        .split_whitespace()
+        .rev()
+        .take(16)
+        .map(str::to_lowercase)
+        .collect();
+    let asked = words.windows(2).any(|w| {
+        matches!(
+            (w[1].as_str(), w[0].as_str()),
+            ("do" | "did" | "have" | "are" | "can" | "were", "you")
+                | ("is" | "was", "there" | "it" | "that")
+                | ("how" | "what", _)
+                | ("which" | "when" | "where", _)
+                | ("any", _)
+        )
+    });
     asked && !text.ends_with(['.', '!'])
 }
 
@@ -259,9 +349,26 @@ fn regroup(parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
 }
 
 fn abbreviation(before: &str) -> bool {
-    let word = before.rsplit(char::is_whitespace).next().unwrap_or("").to_lowercase();
-    matches!(word.as_str(), "dr" | "mr" | "mrs" | "ms" | "prof" | "st" | "vs" | "approx" | "e.g" | "i.e" | "no" | "cx" | "reps")
-        || (word.len() == 1 && word.chars().all(char::is_alphabetic))
+    let word = before
+        .rsplit(char::is_whitespace)
+        .next()
+        .unwrap_or("")
+        .to_lowercase();
+    matches!(
+        word.as_str(),
+        "dr" | "mr"
+            | "mrs"
+            | "ms"
+            | "prof"
+            | "st"
+            | "vs"
+            | "approx"
+            | "e.g"
+            | "i.e"
+            | "no"
+            | "cx"
+            | "reps"
+    ) || (word.len() == 1 && word.chars().all(char::is_alphabetic))
 }
 
 fn push_trimmed(text: &str, range: Range<usize>, out: &mut Vec<Range<usize>>) {
@@ -282,7 +389,11 @@ fn join_answers(source: &str, pieces: Vec<Piece>) -> Vec<(Piece, String)> {
                 && last.speaker != piece.speaker
                 && asks(question)
                 && question.len() <= LONG * 2
-                && text.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).count() <= SHORT_ANSWER_WORDS
+                && text
+                    .split_whitespace()
+                    .filter(|w| w.chars().any(char::is_alphanumeric))
+                    .count()
+                    <= SHORT_ANSWER_WORDS
         });
         match out.last_mut() {
             Some((last, question)) if joins => {
@@ -310,13 +421,21 @@ mod tests {
     fn rough_lines_lose_their_bullets_and_keep_their_figures() {
         assert_eq!(
             texts("- knee better, 2/10\n* ROM 0-118; no quads lag\n\n1) ice 10 min. Next: 50 kg"),
-            ["knee better, 2/10", "ROM 0-118;", "no quads lag", "ice 10 min.", "Next: 50 kg"]
+            [
+                "knee better, 2/10",
+                "ROM 0-118;",
+                "no quads lag",
+                "ice 10 min.",
+                "Next: 50 kg"
+            ]
         );
     }
 
     #[test]
     fn a_short_answer_is_joined_to_its_question() {
-        let found = split("Doctor: Any fever?\nPatient: No.\nDoctor: Show me the wrist. It looks swollen.").unwrap();
+        let found =
+            split("Doctor: Any fever?\nPatient: No.\nDoctor: Show me the wrist. It looks swollen.")
+                .unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].text, "Any fever? No.");
         assert_eq!(found[0].speaker, Some(Speaker::Patient));
@@ -333,18 +452,30 @@ mod tests {
 
     #[test]
     fn tshivenda_letters_and_emoji_are_kept() {
-        assert_eq!(texts("Mulalo u ṱoḓa u ṅwala 🙂\nḽiṅwe ḓuvha"), ["Mulalo u ṱoḓa u ṅwala 🙂", "ḽiṅwe ḓuvha"]);
+        assert_eq!(
+            texts("Mulalo u ṱoḓa u ṅwala 🙂\nḽiṅwe ḓuvha"),
+            ["Mulalo u ṱoḓa u ṅwala 🙂", "ḽiṅwe ḓuvha"]
+        );
     }
 
     #[test]
     fn nul_is_refused_with_its_place() {
-        assert_eq!(split("ab\0c"), Err(SourceError::ControlCharacter { code: 0, at: 2 }));
+        assert_eq!(
+            split("ab\0c"),
+            Err(SourceError::ControlCharacter { code: 0, at: 2 })
+        );
     }
 
     #[test]
     fn too_long_and_too_many_are_refused() {
-        assert!(matches!(split(&"a ".repeat(MAX_BYTES)), Err(SourceError::TooLong { .. })));
-        assert!(matches!(split(&"pain\n".repeat(401)), Err(SourceError::TooMany { statements: 401 })));
+        assert!(matches!(
+            split(&"a ".repeat(MAX_BYTES)),
+            Err(SourceError::TooLong { .. })
+        ));
+        assert!(matches!(
+            split(&"pain\n".repeat(401)),
+            Err(SourceError::TooMany { statements: 401 })
+        ));
     }
 
     proptest! {

@@ -57,9 +57,14 @@ toe<foot: toe hallux
 skin<: skin";
 
 static PARTS: LazyLock<Parts> = LazyLock::new(|| {
-    let mut parts = Parts { of_word: HashMap::new(), within: HashMap::new() };
+    let mut parts = Parts {
+        of_word: HashMap::new(),
+        within: HashMap::new(),
+    };
     for line in TABLE.lines() {
-        let Some((head, names)) = line.split_once(':') else { continue };
+        let Some((head, names)) = line.split_once(':') else {
+            continue;
+        };
         let (part, region) = head.split_once('<').unwrap_or((head, ""));
         if !region.is_empty() {
             parts.within.insert(part, region);
@@ -95,5 +100,21 @@ pub(super) fn fits(a: &str, b: &str) -> bool {
 
 /// Whether the word is general enough ("extremity", "limb") to fit any limb.
 pub(super) fn general(stem: &str) -> bool {
-    matches!(stem, "extremity" | "limb" | "skin" | "body" | "head" | "vision" | "oral" | "digit" | "grip" | "frontal" | "palm" | "sole" | "cranial" | "rib")
+    matches!(
+        stem,
+        "extremity"
+            | "limb"
+            | "skin"
+            | "body"
+            | "head"
+            | "vision"
+            | "oral"
+            | "digit"
+            | "grip"
+            | "frontal"
+            | "palm"
+            | "sole"
+            | "cranial"
+            | "rib"
+    )
 }

@@ -16,24 +16,65 @@ pub(super) struct Date {
 }
 
 fn month(token: &Token) -> Option<u32> {
-    const MONTHS: [&str; 12] = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
+    const MONTHS: [&str; 12] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
     let w = token.text.as_str();
-    MONTHS.iter().position(|m| *m == w || (w.len() == 3 && token.capital && m.starts_with(w)) || (w == "sept" && *m == "september")).map(|n| n as u32 + 1)
+    MONTHS
+        .iter()
+        .position(|m| {
+            *m == w
+                || (w.len() == 3 && token.capital && m.starts_with(w))
+                || (w == "sept" && *m == "september")
+        })
+        .map(|n| n as u32 + 1)
 }
 
 fn weekday(token: &Token) -> Option<u32> {
-    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    const DAYS: [&str; 7] = [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+    ];
     let w = token.text.strip_suffix('s').unwrap_or(&token.text);
     match w {
         "yesterday" => return Some(8),
         "tomorrow" => return Some(9),
         _ => {}
     }
-    DAYS.iter().position(|d| *d == w || (token.capital && matches!(token.text.as_str(), "mon" | "tue" | "tues" | "wed" | "thu" | "thur" | "thurs" | "fri") && d.starts_with(&token.text[..3]))).map(|n| n as u32 + 1)
+    DAYS.iter()
+        .position(|d| {
+            *d == w
+                || (token.capital
+                    && matches!(
+                        token.text.as_str(),
+                        "mon" | "tue" | "tues" | "wed" | "thu" | "thur" | "thurs" | "fri"
+                    )
+                    && d.starts_with(&token.text[..3]))
+        })
+        .map(|n| n as u32 + 1)
 }
 
 fn whole(token: Option<&Token>) -> Option<u32> {
-    token.and_then(|t| t.number.as_ref()).filter(|n| n.value.fract() == 0.0 && n.value >= 0.0 && n.value < 3000.0).map(|n| n.value as u32)
+    token
+        .and_then(|t| t.number.as_ref())
+        .filter(|n| n.value.fract() == 0.0 && n.value >= 0.0 && n.value < 3000.0)
+        .map(|n| n.value as u32)
 }
 
 fn year_of(value: u32) -> Option<u32> {
@@ -54,26 +95,64 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
     while i < tokens.len() {
         let mut used = 0;
         let mut date = Date::default();
-        if let (Some(a), Some(b), Some(c)) = (whole(tokens.get(i)), whole(tokens.get(i + 2)), whole(tokens.get(i + 4))) {
+        if let (Some(a), Some(b), Some(c)) = (
+            whole(tokens.get(i)),
+            whole(tokens.get(i + 2)),
+            whole(tokens.get(i + 4)),
+        ) {
             if matches!(text(i + 1), "/" | "-") && text(i + 1) == text(i + 3) {
                 if (1900..2100).contains(&a) && b <= 12 && c <= 31 {
-                    date = Date { year: Some(a), month: Some(b), day: Some(c), ..date };
+                    date = Date {
+                        year: Some(a),
+                        month: Some(b),
+                        day: Some(c),
+                        ..date
+                    };
                     used = 5;
-                } else if (1..=31).contains(&a) && (1..=31).contains(&b) && (a <= 12 || b <= 12) && year_of(c).is_some() {
+                } else if (1..=31).contains(&a)
+                    && (1..=31).contains(&b)
+                    && (a <= 12 || b <= 12)
+                    && year_of(c).is_some()
+                {
                     let (m, d) = if a <= 12 { (a, b) } else { (b, a) };
-                    date = Date { year: year_of(c), month: Some(m), day: Some(d), swapped: a <= 12 && b <= 12, ..date };
+                    date = Date {
+                        year: year_of(c),
+                        month: Some(m),
+                        day: Some(d),
+                        swapped: a <= 12 && b <= 12,
+                        ..date
+                    };
                     used = 5;
                 }
             }
         }
         if used == 0 && text(i + 1) == "/" {
-            if let (Some(m @ 1..=12), Some(y @ 1900..=2099)) = (whole(tokens.get(i)), whole(tokens.get(i + 2))) {
-                date = Date { year: Some(y), month: Some(m), ..date };
+            if let (Some(m @ 1..=12), Some(y @ 1900..=2099)) =
+                (whole(tokens.get(i)), whole(tokens.get(i + 2)))
+            {
+                date = Date {
+                    year: Some(y),
+                    month: Some(m),
+                    ..date
+                };
+                used = 3;
+            } else if let (Some(m @ 1..=12), Some(y @ 32..=99)) =
+                (whole(tokens.get(i)), whole(tokens.get(i + 2)))
+            {
+                date = Date {
+                    year: Some(1900 + y),
+                    month: Some(m),
+                    ..date
+                };
                 used = 3;
             }
         }
         if used == 0 {
-            if let Some(m) = tokens.get(i).and_then(month).filter(|_| surely_month(tokens, i)) {
+            if let Some(m) = tokens
+                .get(i)
+                .and_then(month)
+                .filter(|_| surely_month(tokens, i))
+            {
                 date.month = Some(m);
                 used = 1;
                 let mut k = i + 1;
@@ -99,7 +178,9 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                         back -= 1;
                     }
                     if back > 0 {
-                        if let Some(d) = whole(tokens.get(back - 1)).filter(|d| (1..=31).contains(d) && !taken[back - 1]) {
+                        if let Some(d) = whole(tokens.get(back - 1))
+                            .filter(|d| (1..=31).contains(d) && !taken[back - 1])
+                        {
                             date.day = Some(d);
                             taken[back - 1] = true;
                         }
@@ -109,7 +190,20 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                 date.weekday = Some(w);
                 used = 1;
             } else if let Some(y) = whole(tokens.get(i)).filter(|y| (1900..2100).contains(y)) {
-                let counted = matches!(text(i + 1), "mg" | "milligrams" | "ml" | "units" | "mcg" | "calories" | "steps" | "/" | "%" | "kg") || text(i.wrapping_sub(1)) == "/" || tokens[i].text.contains(',') || (i > 0 && text(i - 1) == "$");
+                let counted = matches!(
+                    text(i + 1),
+                    "mg" | "milligrams"
+                        | "ml"
+                        | "units"
+                        | "mcg"
+                        | "calories"
+                        | "steps"
+                        | "/"
+                        | "%"
+                        | "kg"
+                ) || text(i.wrapping_sub(1)) == "/"
+                    || tokens[i].text.contains(',')
+                    || (i > 0 && text(i - 1) == "$");
                 if !counted {
                     date.year = Some(y);
                     used = 1;
@@ -129,12 +223,29 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
 
 /// "may" and "march" are also verbs.
 fn surely_month(tokens: &[Token], i: usize) -> bool {
-    if !matches!(tokens[i].text.as_str(), "may" | "march" | "mar" | "jun" | "dec" | "sep") {
+    if !matches!(
+        tokens[i].text.as_str(),
+        "may" | "march" | "mar" | "jun" | "dec" | "sep"
+    ) {
         return true;
     }
     let beside = |k: usize| tokens.get(k).is_some_and(|t| t.number.is_some());
     let before = i.checked_sub(1).map_or("", |k| tokens[k].text.as_str());
-    beside(i + 1) || i.checked_sub(1).is_some_and(beside) || matches!(before, "in" | "of" | "since" | "last" | "next" | "until" | "early" | "late" | "by" | "-" | "this")
+    beside(i + 1)
+        || i.checked_sub(1).is_some_and(beside)
+        || matches!(
+            before,
+            "in" | "of"
+                | "since"
+                | "last"
+                | "next"
+                | "until"
+                | "early"
+                | "late"
+                | "by"
+                | "-"
+                | "this"
+        )
 }
 
 /// Dates of the sentence that no mention in the source carries.
@@ -145,21 +256,54 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
     }
     let theirs: Vec<Vec<Date>> = source.units.iter().map(|u| find(&u.tokens).0).collect();
     let near = stems(sentence);
-    let numbers = |i: usize| source.units[i].tokens.iter().filter_map(|t| t.number.as_ref()).flat_map(|n| std::iter::once(n.value).chain(n.also.iter().copied()));
+    let numbers = |i: usize| {
+        source.units[i]
+            .tokens
+            .iter()
+            .filter_map(|t| t.number.as_ref())
+            .flat_map(|n| std::iter::once(n.value).chain(n.also.iter().copied()))
+    };
     let mut out = Vec::new();
     for date in mine {
         let (mut same, mut other) = (None::<f64>, 0.0f64);
         for (i, list) in theirs.iter().enumerate() {
-            let around: Vec<&Date> = theirs[i.saturating_sub(1)..(i + 2).min(theirs.len())].iter().flatten().collect();
-            let has_number = |v: u32| numbers(i).any(|n| n == f64::from(v));
-            let part = |want: Option<u32>, get: fn(&Date) -> Option<u32>| want.is_none_or(|w| around.iter().any(|d| get(d) == Some(w)));
-            let straight = part(date.month, |d| d.month) && (part(date.day, |d| d.day) || date.day.is_some_and(has_number));
-            let turned = part(date.day, |d| d.month) && part(date.month, |d| d.day) && (date.swapped || list.iter().any(|d| d.swapped)) && date.day.is_some();
-            let hit = (straight || turned) && (part(date.year, |d| d.year) || date.year.is_some_and(has_number)) && part(date.weekday, |d| d.weekday) && (!list.is_empty() || date.year.is_some_and(has_number));
+            let around: Vec<&Date> = theirs[i.saturating_sub(1)..(i + 2).min(theirs.len())]
+                .iter()
+                .flatten()
+                .collect();
+            // "oh eight" and "'08" are years too.
+            let has_number = |v: u32| {
+                numbers(i).any(|n| {
+                    n == f64::from(v)
+                        || (v >= 1900
+                            && n < 100.0
+                            && year_of(n as u32) == Some(v)
+                            && n.fract() == 0.0
+                            && n > 0.0
+                            && around.iter().any(|d| d.month.is_some()))
+                })
+            };
+            let part = |want: Option<u32>, get: fn(&Date) -> Option<u32>| {
+                want.is_none_or(|w| around.iter().any(|d| get(d) == Some(w)))
+            };
+            let straight = part(date.month, |d| d.month)
+                && (part(date.day, |d| d.day) || date.day.is_some_and(has_number));
+            let turned = part(date.day, |d| d.month)
+                && part(date.month, |d| d.day)
+                && (date.swapped || list.iter().any(|d| d.swapped))
+                && date.day.is_some();
+            let hit = (straight || turned)
+                && (part(date.year, |d| d.year) || date.year.is_some_and(has_number))
+                && part(date.weekday, |d| d.weekday)
+                && (!list.is_empty() || date.year.is_some_and(has_number));
             let score = source.nearness(&near, i);
             if hit {
                 same = Some(same.unwrap_or(0.0).max(score));
-            } else if list.iter().any(|d| d.weekday.is_some() == date.weekday.is_some() && d.month.is_some() == date.month.is_some() && d.year.is_some() == date.year.is_some()) {
+            } else if list.iter().any(|d| {
+                d.weekday.is_some() == date.weekday.is_some()
+                    && d.month.is_some() == date.month.is_some()
+                    && d.year.is_some() == date.year.is_some()
+            }) {
                 other = other.max(score);
             }
         }
@@ -177,12 +321,41 @@ const RIVAL_MORE: f64 = 1.0;
 
 impl std::fmt::Display for Date {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const DAYS: [&str; 10] = ["", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "yesterday", "tomorrow"];
-        const MONTHS: [&str; 13] = ["", "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+        const DAYS: [&str; 10] = [
+            "",
+            "Monday",
+            "Tuesday",
+            "Wednesday",
+            "Thursday",
+            "Friday",
+            "Saturday",
+            "Sunday",
+            "yesterday",
+            "tomorrow",
+        ];
+        const MONTHS: [&str; 13] = [
+            "",
+            "January",
+            "February",
+            "March",
+            "April",
+            "May",
+            "June",
+            "July",
+            "August",
+            "September",
+            "October",
+            "November",
+            "December",
+        ];
         let parts: Vec<String> = [
-            self.weekday.and_then(|d| DAYS.get(d as usize)).map(|d| (*d).to_owned()),
+            self.weekday
+                .and_then(|d| DAYS.get(d as usize))
+                .map(|d| (*d).to_owned()),
             self.day.map(|d| d.to_string()),
-            self.month.and_then(|m| MONTHS.get(m as usize)).map(|m| (*m).to_owned()),
+            self.month
+                .and_then(|m| MONTHS.get(m as usize))
+                .map(|m| (*m).to_owned()),
             self.year.map(|y| y.to_string()),
         ]
         .into_iter()
@@ -203,16 +376,25 @@ mod tests {
 
     #[test]
     fn forms_of_one_date_meet() {
-        assert!(!wrong("Review on 12-Nov.", "see you on the 12th of november"));
+        assert!(!wrong(
+            "Review on 12-Nov.",
+            "see you on the 12th of november"
+        ));
         assert!(!wrong("Seen 01/10/09.", "january tenth two thousand nine"));
-        assert!(!wrong("Injury in August 2008.", "in august of two thousand eight"));
+        assert!(!wrong(
+            "Injury in August 2008.",
+            "in august of two thousand eight"
+        ));
         assert!(!wrong("Surgery in 1995.", "back in nineteen ninety five"));
         assert!(!wrong("Fell on Tuesday.", "i fell on tuesday"));
     }
 
     #[test]
     fn another_day_month_year_or_weekday_shows() {
-        assert!(wrong("Review on 13-Nov.", "see you on the 12th of november"));
+        assert!(wrong(
+            "Review on 13-Nov.",
+            "see you on the 12th of november"
+        ));
         assert!(wrong("Review on 12 December.", "12 november"));
         assert!(wrong("Surgery in 1996.", "back in nineteen ninety five"));
         assert!(wrong("Fell on Wednesday.", "i fell on tuesday"));

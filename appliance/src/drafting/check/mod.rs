@@ -81,15 +81,26 @@ impl Flag {
             FlagKind::Unsupported => format!("Not in the source: {list}."),
             FlagKind::Unsourced => "This sentence names no source.".to_owned(),
         };
-        Flag { kind, words, message }
+        Flag {
+            kind,
+            words,
+            message,
+        }
     }
 }
 
 /// What a text is about, for retrieval: stems and concepts of its content words, its figures and sides.
 pub fn content_stems(text: &str) -> std::collections::HashSet<String> {
     let tokens = tokens::read(text);
-    let figures = tokens.iter().filter_map(|t| t.number.as_ref()).map(|n| format!("#{}", n.value));
-    source::stems(&tokens).into_iter().chain(figures).chain(sides::named(&tokens).map(|s| format!("@{s}"))).collect()
+    let figures = tokens
+        .iter()
+        .filter_map(|t| t.number.as_ref())
+        .map(|n| format!("#{}", n.value));
+    source::stems(&tokens)
+        .into_iter()
+        .chain(figures)
+        .chain(sides::named(&tokens).map(|s| format!("@{s}")))
+        .collect()
 }
 
 /// Whether a stem (of [`content_stems`]) names a part of the body.
@@ -99,7 +110,18 @@ pub fn names_body_part(stem: &str) -> bool {
 
 /// Whether a text has a figure with a clinical unit, a range or a score: "0-118", "4/5", "38.2 °".
 pub fn measures(text: &str) -> bool {
-    numbers::quantities(&tokens::read(text), false).iter().any(|q| q.over.is_some() || matches!(q.unit, Some((numbers::Kind::Angle | numbers::Kind::Rate | numbers::Kind::Pressure, _))))
+    numbers::quantities(&tokens::read(text), false)
+        .iter()
+        .any(|q| {
+            q.over.is_some()
+                || matches!(
+                    q.unit,
+                    Some((
+                        numbers::Kind::Angle | numbers::Kind::Rate | numbers::Kind::Pressure,
+                        _
+                    ))
+                )
+        })
 }
 
 /// Flags of `sentence` against the statements it cites. Each statement may hold several lines with speakers
@@ -114,8 +136,15 @@ pub fn check(sentence: &str, cited: &[&str]) -> Vec<Flag> {
         (FlagKind::Side, sides::missing(&tokens, &source)),
         (FlagKind::Drug, drugs::missing(&tokens, &source)),
         (FlagKind::Negation, negation::conflicts(&tokens, &source)),
-        (FlagKind::Unsupported, negation::new_findings(&tokens, &source)),
+        (
+            FlagKind::Unsupported,
+            negation::new_findings(&tokens, &source),
+        ),
         (FlagKind::BodyPart, support::missing_parts(&tokens, &source)),
     ];
-    found.into_iter().filter(|(_, words)| !words.is_empty()).map(|(kind, words)| Flag::new(kind, words)).collect()
+    found
+        .into_iter()
+        .filter(|(_, words)| !words.is_empty())
+        .map(|(kind, words)| Flag::new(kind, words))
+        .collect()
 }

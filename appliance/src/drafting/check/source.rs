@@ -30,7 +30,12 @@ impl Source {
             for text in sentences(line) {
                 for tokens in clauses(tokens::read(text)) {
                     let stems = stems(&tokens);
-                    units.push(Unit { polarity: negation::polarity(&tokens), tokens, stems, turn });
+                    units.push(Unit {
+                        polarity: negation::polarity(&tokens),
+                        tokens,
+                        stems,
+                        turn,
+                    });
                 }
             }
             turn += 1;
@@ -43,7 +48,10 @@ impl Source {
             }
         }
         let n = units.len() as f64;
-        let weight = count.into_iter().map(|(s, c)| (s, ((n + 1.0) / c as f64).ln().max(0.1))).collect();
+        let weight = count
+            .into_iter()
+            .map(|(s, c)| (s, ((n + 1.0) / c as f64).ln().max(0.1)))
+            .collect();
         Source { units, weight }
     }
 
@@ -66,7 +74,12 @@ impl Source {
             }
             if self.units[i].stems.contains(stem) {
                 score += weight;
-            } else if (i > 0 && self.units[i - 1].stems.contains(stem)) || self.units.get(i + 1).is_some_and(|u| u.stems.contains(stem)) {
+            } else if (i > 0 && self.units[i - 1].stems.contains(stem))
+                || self
+                    .units
+                    .get(i + 1)
+                    .is_some_and(|u| u.stems.contains(stem))
+            {
                 score += weight * 0.6;
             }
         }
@@ -75,14 +88,20 @@ impl Source {
 }
 
 /// Words with which speech begins another thought, where a transcript has no marks.
-const MARKERS: &[&str] = &["okay", "alright", "so", "now", "um", "uh", "but", "because", "well"];
+const MARKERS: &[&str] = &[
+    "okay", "alright", "so", "now", "um", "uh", "but", "because", "well",
+];
 /// Most words of a clause that has no marks.
 const CLAUSE: usize = 36;
 
 /// Cuts a long run without marks into clauses.
 fn clauses(tokens: Vec<Token>) -> Vec<Vec<Token>> {
     if tokens.len() <= 24 {
-        return if tokens.is_empty() { Vec::new() } else { vec![tokens] };
+        return if tokens.is_empty() {
+            Vec::new()
+        } else {
+            vec![tokens]
+        };
     }
     let mut out: Vec<Vec<Token>> = Vec::new();
     let mut current: Vec<Token> = Vec::new();
@@ -99,7 +118,11 @@ fn clauses(tokens: Vec<Token>) -> Vec<Vec<Token>> {
 
 /// Content stems of a text.
 pub(super) fn stems(tokens: &[Token]) -> HashSet<String> {
-    tokens.iter().filter(|t| !t.stem.is_empty()).map(|t| t.stem.clone()).collect()
+    tokens
+        .iter()
+        .filter(|t| !t.stem.is_empty())
+        .map(|t| t.stem.clone())
+        .collect()
 }
 
 /// "Doctor: …", "[patient] …" without the label.
@@ -111,7 +134,24 @@ fn without_speaker(line: &str) -> &str {
         }
     }
     match line.split_once(':') {
-        Some((label, rest)) if matches!(label.trim().to_lowercase().as_str(), "doctor" | "patient" | "dr" | "d" | "p" | "guest" | "guest_family" | "guest_clinician" | "therapist" | "nurse" | "pt") => rest.trim(),
+        Some((label, rest))
+            if matches!(
+                label.trim().to_lowercase().as_str(),
+                "doctor"
+                    | "patient"
+                    | "dr"
+                    | "d"
+                    | "p"
+                    | "guest"
+                    | "guest_family"
+                    | "guest_clinician"
+                    | "therapist"
+                    | "nurse"
+                    | "pt"
+            ) =>
+        {
+            rest.trim()
+        }
         _ => line,
     }
 }
@@ -126,10 +166,21 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
         let end = match c {
             '?' | '!' | ';' => true,
             // "ninety eight . two": some transcripts write the point so.
-            '.' if text[..i].ends_with(' ') && tokens::small(text[next..].split_whitespace().next().unwrap_or("")).is_some() => false,
+            '.' if text[..i].ends_with(' ')
+                && tokens::small(text[next..].split_whitespace().next().unwrap_or(""))
+                    .is_some() =>
+            {
+                false
+            }
             '.' => {
-                let word = text[start..i].rsplit(char::is_whitespace).next().unwrap_or("");
-                !matches!(word.to_lowercase().as_str(), "dr" | "mr" | "mrs" | "ms" | "st" | "vs")
+                let word = text[start..i]
+                    .rsplit(char::is_whitespace)
+                    .next()
+                    .unwrap_or("");
+                !matches!(
+                    word.to_lowercase().as_str(),
+                    "dr" | "mr" | "mrs" | "ms" | "st" | "vs"
+                )
             }
             _ => false,
         };

@@ -175,7 +175,9 @@ pub(super) fn stem_of(word: &str) -> String {
         return String::new();
     }
     let stem = stem(word);
-    SAME.get(word).or_else(|| SAME.get(&stem)).map_or(stem, |c| (*c).to_owned())
+    SAME.get(word)
+        .or_else(|| SAME.get(&stem))
+        .map_or(stem, |c| (*c).to_owned())
 }
 
 /// A light English stemmer: enough that "swelling" meets "swell" and "knees" meets "knee".
@@ -186,14 +188,25 @@ pub(super) fn stem(word: &str) -> String {
         w.push('y');
     } else if w.len() > 4 && w.ends_with("sses") {
         w.truncate(w.len() - 2);
-    } else if w.len() > 3 && w.ends_with('s') && !w.ends_with("ss") && !w.ends_with("us") && !w.ends_with("is") {
+    } else if w.len() > 3
+        && w.ends_with('s')
+        && !w.ends_with("ss")
+        && !w.ends_with("us")
+        && !w.ends_with("is")
+    {
         w.pop();
     }
     for suffix in ["ness", "ing", "ed", "ly"] {
-        if w.len() > suffix.len() + 2 && w.ends_with(suffix) && w[..w.len() - suffix.len()].contains(['a', 'e', 'i', 'o', 'u', 'y']) {
+        if w.len() > suffix.len() + 2
+            && w.ends_with(suffix)
+            && w[..w.len() - suffix.len()].contains(['a', 'e', 'i', 'o', 'u', 'y'])
+        {
             w.truncate(w.len() - suffix.len());
             let b = w.as_bytes();
-            if b.len() > 3 && b[b.len() - 1] == b[b.len() - 2] && !matches!(b[b.len() - 1], b'l' | b's' | b'e') {
+            if b.len() > 3
+                && b[b.len() - 1] == b[b.len() - 2]
+                && !matches!(b[b.len() - 1], b'l' | b's' | b'e')
+            {
                 w.pop();
             }
             break;
@@ -210,10 +223,17 @@ pub(super) fn join_phrases(tokens: Vec<Token>) -> Vec<Token> {
     let mut out = Vec::with_capacity(tokens.len());
     let mut i = 0;
     while i < tokens.len() {
-        let hit = PHRASES.iter().find(|(p, _)| tokens.len() >= i + p.len() && p.iter().zip(&tokens[i..]).all(|(w, t)| *w == t.text));
+        let hit = PHRASES.iter().find(|(p, _)| {
+            tokens.len() >= i + p.len() && p.iter().zip(&tokens[i..]).all(|(w, t)| *w == t.text)
+        });
         if let Some((phrase, concept)) = hit {
             let plural = phrase.last().is_some_and(|w| w.ends_with('s'));
-            out.push(Token { text: (*concept).to_owned(), stem: (*concept).to_owned(), plural, ..tokens[i].clone() });
+            out.push(Token {
+                text: (*concept).to_owned(),
+                stem: (*concept).to_owned(),
+                plural,
+                ..tokens[i].clone()
+            });
             i += phrase.len();
         } else {
             out.push(tokens[i].clone());

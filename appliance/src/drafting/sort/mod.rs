@@ -36,7 +36,12 @@ pub enum Section {
 
 impl Section {
     /// In the order of a note.
-    pub const ALL: [Section; 4] = [Section::Subjective, Section::Objective, Section::Assessment, Section::Plan];
+    pub const ALL: [Section; 4] = [
+        Section::Subjective,
+        Section::Objective,
+        Section::Assessment,
+        Section::Plan,
+    ];
 
     /// The letter used in the API.
     pub fn letter(self) -> char {
@@ -51,10 +56,15 @@ impl Section {
     /// The section that a heading names; none for one that names two or none.
     pub fn of_heading(heading: &str) -> Option<Section> {
         Some(match heading {
-            "s" | "subjective" | "hx" | "history" | "hpi" | "medications" | "meds" | "allergies" | "social history" | "chief complaint" | "review of systems" => Section::Subjective,
-            "o" | "objective" | "exam" | "examination" | "o/e" | "findings" | "vitals" | "results" | "physical exam" => Section::Objective,
+            "s" | "subjective" | "hx" | "history" | "hpi" | "medications" | "meds"
+            | "allergies" | "social history" | "chief complaint" | "review of systems" => {
+                Section::Subjective
+            }
+            "o" | "objective" | "exam" | "examination" | "o/e" | "findings" | "vitals"
+            | "results" | "physical exam" => Section::Objective,
             "a" | "assessment" | "impression" | "analysis" => Section::Assessment,
-            "p" | "plan" | "next" | "treatment" | "rx" | "tx" | "goals" | "follow up" | "follow-up" => Section::Plan,
+            "p" | "plan" | "next" | "treatment" | "rx" | "tx" | "goals" | "follow up"
+            | "follow-up" => Section::Plan,
             _ => return None,
         })
     }
@@ -94,9 +104,14 @@ pub struct Sorter {
 
 impl Sorter {
     /// The weights that ship with the product.
-    #[expect(clippy::expect_used, reason = "the file is part of the binary and a test reads it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the file is part of the binary and a test reads it"
+    )]
     pub fn shipped() -> &'static Sorter {
-        static SHIPPED: LazyLock<Sorter> = LazyLock::new(|| Sorter::read(include_bytes!("weights.bin")).expect("weights.bin is well formed"));
+        static SHIPPED: LazyLock<Sorter> = LazyLock::new(|| {
+            Sorter::read(include_bytes!("weights.bin")).expect("weights.bin is well formed")
+        });
         &SHIPPED
     }
 
@@ -105,23 +120,40 @@ impl Sorter {
     /// # Errors
     /// [`WeightsError`] where a part is missing or of another size.
     pub fn read(bytes: &[u8]) -> Result<Sorter, WeightsError> {
-        let rest = bytes.strip_prefix(b"HSORT1\0\0").ok_or(WeightsError("magic"))?;
+        let rest = bytes
+            .strip_prefix(b"HSORT1\0\0")
+            .ok_or(WeightsError("magic"))?;
         let (head, rest) = rest.split_at_checked(8).ok_or(WeightsError("header"))?;
         let size = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize;
         let (rows, bins) = (size(&head[..4]), size(&head[4..]));
         if rows != DENSE || !bins.is_power_of_two() || bins > 1 << 20 {
             return Err(WeightsError("sizes"));
         }
-        let (dense, rest) = rest.split_at_checked(rows * 16).ok_or(WeightsError("dense rows"))?;
+        let (dense, rest) = rest
+            .split_at_checked(rows * 16)
+            .ok_or(WeightsError("dense rows"))?;
         let (scale, rest) = rest.split_at_checked(4).ok_or(WeightsError("scale"))?;
         if rest.len() != bins * 4 {
             return Err(WeightsError("n-gram rows"));
         }
         let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         Ok(Sorter {
-            dense: dense.chunks_exact(16).map(|r| [float(&r[0..4]), float(&r[4..8]), float(&r[8..12]), float(&r[12..16])]).collect(),
+            dense: dense
+                .chunks_exact(16)
+                .map(|r| {
+                    [
+                        float(&r[0..4]),
+                        float(&r[4..8]),
+                        float(&r[8..12]),
+                        float(&r[12..16]),
+                    ]
+                })
+                .collect(),
             scale: float(scale),
-            grams: rest.chunks_exact(4).map(|r| [r[0] as i8, r[1] as i8, r[2] as i8, r[3] as i8]).collect(),
+            grams: rest
+                .chunks_exact(4)
+                .map(|r| [r[0] as i8, r[1] as i8, r[2] as i8, r[3] as i8])
+                .collect(),
         })
     }
 
@@ -136,15 +168,28 @@ impl Sorter {
                     add(&mut sum, embedding, &self.dense[..EMBEDDING], 1.0);
                 }
                 if in_place {
-                    let near: Vec<usize> = [i.wrapping_sub(2), i.wrapping_sub(1), i + 1, i + 2].into_iter().filter(|k| *k < items.len()).collect();
+                    let near: Vec<usize> = [i.wrapping_sub(2), i.wrapping_sub(1), i + 1, i + 2]
+                        .into_iter()
+                        .filter(|k| *k < items.len())
+                        .collect();
                     for k in &near {
                         if let Some(embedding) = usable(*k) {
-                            add(&mut sum, embedding, &self.dense[EMBEDDING..2 * EMBEDDING], NEIGHBOURS / near.len() as f32);
+                            add(
+                                &mut sum,
+                                embedding,
+                                &self.dense[EMBEDDING..2 * EMBEDDING],
+                                NEIGHBOURS / near.len() as f32,
+                            );
                         }
                     }
                     let place = i as f32 / (items.len() - 1) as f32 * (PLACES - 1) as f32;
                     for b in 0..PLACES {
-                        add(&mut sum, &[(1.0 - (place - b as f32).abs()).max(0.0)], &self.dense[2 * EMBEDDING + b..], 1.0);
+                        add(
+                            &mut sum,
+                            &[(1.0 - (place - b as f32).abs()).max(0.0)],
+                            &self.dense[2 * EMBEDDING + b..],
+                            1.0,
+                        );
                     }
                 }
                 let grams = self.grams_of(items[i].text);
@@ -161,8 +206,17 @@ impl Sorter {
 
     fn grams_of(&self, text: &str) -> Vec<usize> {
         let words = words(text);
-        let bin = |s: &str| s.bytes().fold(0x811C_9DC5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193)) as usize & (self.grams.len() - 1);
-        let mut out: Vec<usize> = words[1..words.len() - 1].iter().map(|w| bin(w)).chain(words.windows(2).map(|w| bin(&format!("{} {}", w[0], w[1])))).collect();
+        let bin = |s: &str| {
+            s.bytes().fold(0x811C_9DC5u32, |h, b| {
+                (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+            }) as usize
+                & (self.grams.len() - 1)
+        };
+        let mut out: Vec<usize> = words[1..words.len() - 1]
+            .iter()
+            .map(|w| bin(w))
+            .chain(words.windows(2).map(|w| bin(&format!("{} {}", w[0], w[1]))))
+            .collect();
         out.sort_unstable();
         out.dedup();
         out
@@ -174,7 +228,13 @@ fn words(text: &str) -> Vec<String> {
     let mut out = vec!["^".to_owned()];
     let mut kind = 0;
     for c in text.to_lowercase().chars() {
-        let now = if c.is_ascii_lowercase() { 1 } else if c.is_ascii_digit() { 2 } else { 0 };
+        let now = if c.is_ascii_lowercase() {
+            1
+        } else if c.is_ascii_digit() {
+            2
+        } else {
+            0
+        };
         match (now, now == kind) {
             (1, true) => {
                 if let Some(word) = out.last_mut() {
@@ -207,13 +267,20 @@ fn softmax(sum: [f32; 4]) -> [f32; 4] {
 }
 
 fn decide(p: [f32; 4], heading: Option<&str>) -> Sorted {
-    let likeliest = |from: usize| (from..4).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap_or(0);
+    let likeliest = |from: usize| {
+        (from..4)
+            .max_by(|a, b| p[*a].total_cmp(&p[*b]))
+            .unwrap_or(0)
+    };
     let section = match heading {
         Some("assessment and plan") => Section::ALL[likeliest(2)],
         Some(h) => Section::of_heading(h).unwrap_or(Section::ALL[likeliest(0)]),
         None => Section::ALL[likeliest(0)],
     };
-    Sorted { section, probabilities: p }
+    Sorted {
+        section,
+        probabilities: p,
+    }
 }
 
 #[cfg(test)]
@@ -221,25 +288,52 @@ mod tests {
     use super::*;
 
     fn sections(lines: &[&str]) -> String {
-        let items: Vec<Item<'_>> = lines.iter().map(|text| Item { text, embedding: None, heading: None }).collect();
-        Sorter::shipped().sort(&items).iter().map(|s| s.section.letter()).collect()
+        let items: Vec<Item<'_>> = lines
+            .iter()
+            .map(|text| Item {
+                text,
+                embedding: None,
+                heading: None,
+            })
+            .collect();
+        Sorter::shipped()
+            .sort(&items)
+            .iter()
+            .map(|s| s.section.letter())
+            .collect()
     }
 
     #[test]
     fn rough_lines_sort_sensibly_even_without_embeddings() {
-        assert_eq!(sections(&["pt reports knee pain going down stairs", "ROM 0-115, no quads lag", "next: 45 kg leg press", "ice 15 min after exercise"]), "SOPP");
+        assert_eq!(
+            sections(&[
+                "pt reports knee pain going down stairs",
+                "ROM 0-115, no quads lag",
+                "next: 45 kg leg press",
+                "ice 15 min after exercise"
+            ]),
+            "SOPP"
+        );
     }
 
     #[test]
     fn a_heading_decides() {
-        let items = [Item { text: "says it hurts", embedding: None, heading: Some("plan") }];
+        let items = [Item {
+            text: "says it hurts",
+            embedding: None,
+            heading: Some("plan"),
+        }];
         assert_eq!(Sorter::shipped().sort(&items)[0].section, Section::Plan);
     }
 
     #[test]
     fn probabilities_add_up_for_any_text() {
         for text in ["", "ṱhoho i a vhavha", "🙂", "a b c 1 2 3"] {
-            let found = Sorter::shipped().sort(&[Item { text, embedding: None, heading: None }]);
+            let found = Sorter::shipped().sort(&[Item {
+                text,
+                embedding: None,
+                heading: None,
+            }]);
             assert!((found[0].probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-4);
         }
     }
