@@ -19,8 +19,11 @@ pub mod audit;
 
 // The rooms.
 pub mod accounts;
+pub mod practices;
 pub mod patients;
+pub mod appointments;
 pub mod drafting;
+pub mod billing;
 
 // What puts them together.
 pub mod app;

@@ -29,8 +29,11 @@ CREATE TABLE appointments (
     status          text NOT NULL CHECK (status IN ('booked', 'confirmed', 'arrived', 'in-session', 'completed', 'cancelled', 'no-show')),
     reason          text NOT NULL DEFAULT '' CHECK (length(reason) <= 200),
     payer_tag       text NOT NULL DEFAULT '',
+    -- The state before the last change and when that was, so that a slip can be undone.
+    previous_status text,
+    status_at       timestamptz,
     arrived_at      timestamptz,
-    cancel_reason   text NOT NULL DEFAULT '',
+    cancel_reason   text NOT NULL DEFAULT '' CHECK (length(cancel_reason) <= 200),
     version         integer NOT NULL DEFAULT 1,
     created_by      uuid NOT NULL,
     created_at      timestamptz NOT NULL,
@@ -125,6 +128,7 @@ CREATE TABLE waiting_list (
     reason           text NOT NULL DEFAULT '' CHECK (length(reason) <= 200),
     duration_minutes integer NOT NULL CHECK (duration_minutes BETWEEN 5 AND 480),
     practitioner_id  uuid,
+    session_type_id  uuid,
     discipline       text NOT NULL DEFAULT '',
     not_before       time,
     not_after        time,
@@ -138,6 +142,7 @@ CREATE TABLE waiting_list (
     PRIMARY KEY (practice_id, id),
     FOREIGN KEY (practice_id, patient_id) REFERENCES patients (practice_id, id),
     FOREIGN KEY (practice_id, practitioner_id) REFERENCES practitioners (practice_id, id),
+    FOREIGN KEY (practice_id, session_type_id) REFERENCES session_types (practice_id, id),
     FOREIGN KEY (practice_id, appointment_id) REFERENCES appointments (practice_id, id),
     FOREIGN KEY (practice_id, created_by) REFERENCES users (practice_id, id)
 );

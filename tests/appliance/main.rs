@@ -6,5 +6,7 @@ mod support;
 mod accounts;
 mod architecture;
 mod audit;
+mod billing;
+mod migrations;
 mod patients;
 mod tenancy;

@@ -197,6 +197,7 @@ fn parts(text: &str, transcript: bool) -> Vec<Range<usize>> {
             let next = i + c.len_utf8();
             let ends = match c {
                 '?' | '!' | ';' | '。' => true,
+                '.' if text[..i].ends_with(' ') && starts_with_digit_word(&text[next..]) => false,
                 '.' => !abbreviation(&text[start..i]) && !(i > 0 && bytes[i - 1].is_ascii_digit() && bytes.get(next).is_some_and(u8::is_ascii_digit)),
                 _ => false,
             };
@@ -208,9 +209,41 @@ fn parts(text: &str, transcript: bool) -> Vec<Range<usize>> {
     }
     push_trimmed(text, start..text.len(), &mut out);
     if transcript && !short {
-        out = regroup(out);
+        out = regroup(out).into_iter().flat_map(|part| unmarked(text, part)).collect();
     }
     out
+}
+
+/// "ninety eight . two": some transcripts write the decimal point so.
+fn starts_with_digit_word(rest: &str) -> bool {
+    matches!(rest.split_whitespace().next().unwrap_or(""), "zero" | "one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine")
+}
+
+/// Divides speech without marks where another thought begins ("okay", "alright", "so", "now").
+fn unmarked(text: &str, part: Range<usize>) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    let mut start = part.start;
+    let mut at = part.start;
+    for word in text[part.clone()].split_inclusive(' ') {
+        let marker = matches!(word.trim(), "okay" | "alright" | "so" | "now");
+        if (marker && at - start > LONG / 2 && part.end - start > LONG) || at - start > 2 * LONG {
+            push_trimmed(text, start..at, &mut out);
+            start = at;
+        }
+        at += word.len();
+    }
+    push_trimmed(text, start..part.end, &mut out);
+    out
+}
+
+/// Whether a turn asks, where a transcript has no question marks.
+fn asks(text: &str) -> bool {
+    if text.ends_with('?') {
+        return true;
+    }
+    let words: Vec<String> = text.split_whitespace().rev().take(16).map(str::to_lowercase).collect();
+    let asked = words.windows(2).any(|w| matches!((w[1].as_str(), w[0].as_str()), ("do" | "did" | "have" | "are" | "can" | "were", "you") | ("is" | "was", "there" | "it" | "that") | ("how" | "what", _) | ("which" | "when" | "where", _) | ("any", _)));
+    asked && !text.ends_with(['.', '!'])
 }
 
 /// Puts the short sentences of a long turn together again, so that a turn becomes a few statements, not thirty.
@@ -247,7 +280,7 @@ fn join_answers(source: &str, pieces: Vec<Piece>) -> Vec<(Piece, String)> {
             last.speaker.is_some()
                 && piece.speaker.is_some()
                 && last.speaker != piece.speaker
-                && question.ends_with('?')
+                && asks(question)
                 && question.len() <= LONG * 2
                 && text.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).count() <= SHORT_ANSWER_WORDS
         });

@@ -79,7 +79,7 @@ fn timestamp(at: Moment) -> Option<Timestamp> {
 fn told(errors: &[SourceDiagnostic]) -> String {
     let messages: Vec<String> = errors
         .iter()
-        .map(|error| error.message.replace('\n', " "))
+        .map(|error| error.message.replace("\n", " ").to_string())
         .collect();
     messages.join("; ")
 }

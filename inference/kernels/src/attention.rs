@@ -188,9 +188,12 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
     // SAFETY: every read lies in a block of the row, which was checked; `queries` and `out` hold G heads.
     unsafe {
         let factor = S::splat(1.0 / (size as f32).sqrt());
-        let query: [[S::F; C]; G] = std::array::from_fn(|g| {
-            std::array::from_fn(|c| S::mul(S::load(queries.as_ptr().add(g * size + c * 16)), factor))
-        });
+        let mut query = [[factor; C]; G];
+        for g in 0..G {
+            for c in 0..C {
+                query[g][c] = S::mul(S::load(queries.as_ptr().add(g * size + c * 16)), factor);
+            }
+        }
         let mut weighted = [[S::splat(0.0); C]; G];
         let mut maximum = [f32::NEG_INFINITY; G];
         let mut total = [0.0f32; G];
@@ -200,7 +203,10 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
             let values = cache.add(layout.head_start(block as usize, layer, true, head));
             let mut scores = [[f32::NEG_INFINITY; KV_BLOCK]; G];
             for p in 0..count {
-                let key: [S::F; C] = std::array::from_fn(|c| S::load_half(keys.add(p * size + c * 16)));
+                let mut key = [factor; C];
+                for c in 0..C {
+                    key[c] = S::load_half(keys.add(p * size + c * 16));
+                }
                 for g in 0..G {
                     let mut dot = S::mul(key[0], query[g][0]);
                     for c in 1..C {
@@ -229,7 +235,10 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
                 total[g] += S::sum(S::add(low, high));
             }
             for p in 0..count {
-                let value: [S::F; C] = std::array::from_fn(|c| S::load_half(values.add(p * size + c * 16)));
+                let mut value = [factor; C];
+                for c in 0..C {
+                    value[c] = S::load_half(values.add(p * size + c * 16));
+                }
                 for g in 0..G {
                     let weight = S::splat(scores[g][p]);
                     for c in 0..C {

@@ -230,19 +230,12 @@ unsafe fn round_rows<S: Simd>(x: &[f32], columns: usize, out: RowsOut, range: Ra
     }
 }
 
-/// Calls `f` with each group of rows that fits the registers: first row and how many.
-#[inline(always)]
-fn row_groups<S: Simd>(rows: usize, mut f: impl FnMut(usize, usize)) {
-    for first in (0..rows).step_by(S::ROWS) {
-        f(first, S::ROWS.min(rows - first));
-    }
-}
-
 #[inline(always)]
 unsafe fn tiles_product<S: Simd>(m: &Matrix, a: &Activations, tiles: Range<usize>, out: Shared<f32>, write: Write) {
     for tile in tiles {
         let width = TILE.min(m.rows() - tile * TILE);
-        row_groups::<S>(a.rows, |first, count| {
+        for first in (0..a.rows).step_by(S::ROWS) {
+            let count = S::ROWS.min(a.rows - first);
             let mut products = [[0.0; TILE]; 8];
             // SAFETY: the caller checked the sizes and owns this tile's columns.
             unsafe {
@@ -255,7 +248,7 @@ unsafe fn tiles_product<S: Simd>(m: &Matrix, a: &Activations, tiles: Range<usize
                     }
                 }
             }
-        });
+        }
     }
 }
 
@@ -263,7 +256,8 @@ unsafe fn tiles_product<S: Simd>(m: &Matrix, a: &Activations, tiles: Range<usize
 unsafe fn tiles_gated<S: Simd>(gate: &Matrix, up: &Matrix, a: &Activations, tiles: Range<usize>, out: Shared<f32>) {
     for tile in tiles {
         let width = TILE.min(gate.rows() - tile * TILE);
-        row_groups::<S>(a.rows, |first, count| {
+        for first in (0..a.rows).step_by(S::ROWS) {
+            let count = S::ROWS.min(a.rows - first);
             let mut gates = [[0.0; TILE]; 8];
             let mut ups = [[0.0; TILE]; 8];
             // SAFETY: the caller checked the sizes and owns this tile's columns.
@@ -279,7 +273,7 @@ unsafe fn tiles_gated<S: Simd>(gate: &Matrix, up: &Matrix, a: &Activations, tile
                     out.copy_from_slice(&gates[r][..width]);
                 }
             }
-        });
+        }
     }
 }
 

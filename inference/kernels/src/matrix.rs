@@ -248,8 +248,8 @@ unsafe fn fixed<S: Simd, const M: usize>(m: &Matrix, tile: usize, a: &Activation
             Tiles::Four(tiles, true) => four_bits::<S, M, true>(&tiles[tile * blocks..][..blocks], a, first),
             Tiles::Eight(tiles) => eight_bits::<S, M>(&tiles[tile * blocks..][..blocks], a, first),
         };
-        for (sum, out) in sums.into_iter().zip(out) {
-            S::store(sum, out.as_mut_ptr());
+        for r in 0..M {
+            S::store(sums[r], out[r].as_mut_ptr());
         }
     }
 }
@@ -259,6 +259,14 @@ unsafe fn fixed<S: Simd, const M: usize>(m: &Matrix, tile: usize, a: &Activation
 unsafe fn quad(p: *const i8) -> i32 {
     // SAFETY: the caller's four bytes are there.
     unsafe { p.cast::<i32>().read_unaligned() }
+}
+
+/// Four times 64 bytes. Written out, like the loops below: in a closure the instruction set would not be on, and each
+/// operation would become a call.
+#[inline(always)]
+unsafe fn load4<S: Simd>(p: *const u8) -> [S::B; 4] {
+    // SAFETY: the caller's 256 bytes are there.
+    unsafe { [S::bytes_load(p), S::bytes_load(p.add(64)), S::bytes_load(p.add(128)), S::bytes_load(p.add(192))] }
 }
 
 /// Asks for the tile some blocks ahead; memory speed is what bounds a single row.
@@ -282,14 +290,15 @@ unsafe fn four_bits<S: Simd, const M: usize, const CENTRED: bool>(tiles: &[Nibbl
     // SAFETY: rows `first..first + M` are within the activations, by the caller's promise.
     unsafe {
         let mut out = [S::splat(0.0); M];
-        for (b, tile) in tiles.iter().enumerate() {
+        for b in 0..tiles.len() {
+            let tile = tiles.get_unchecked(b);
             prefetch(tile);
-            let packed: [S::B; 4] = std::array::from_fn(|g| S::bytes_load(tile.weights.as_ptr().add(g * 64)));
-            let low = packed.map(|w| S::low_nibbles(w));
-            let high = packed.map(|w| S::high_nibbles(w));
+            let packed = load4::<S>(tile.weights.as_ptr());
+            let low = [S::low_nibbles(packed[0]), S::low_nibbles(packed[1]), S::low_nibbles(packed[2]), S::low_nibbles(packed[3])];
+            let high = [S::high_nibbles(packed[0]), S::high_nibbles(packed[1]), S::high_nibbles(packed[2]), S::high_nibbles(packed[3])];
             let scales = S::load_half(tile.scales.as_ptr());
             let minimums = S::load_half(tile.minimums.as_ptr());
-            for (r, out) in out.iter_mut().enumerate() {
+            for r in 0..M {
                 let i = (first + r) * tiles.len() + b;
                 let bytes = a.bytes.as_ptr().add(i * BLOCK);
                 let mut even = S::int_splat(if CENTRED { -8 * *a.sums.get_unchecked(i) } else { 0 });
@@ -299,9 +308,9 @@ unsafe fn four_bits<S: Simd, const M: usize, const CENTRED: bool>(tiles: &[Nibbl
                     odd = S::dot_small(odd, high[g], quad(bytes.add(16 + g * 4)));
                 }
                 let dots = S::int_to_float(S::int_add(even, odd));
-                *out = S::fma(dots, S::mul(scales, S::splat(*a.scales.get_unchecked(i))), *out);
+                out[r] = S::fma(dots, S::mul(scales, S::splat(*a.scales.get_unchecked(i))), out[r]);
                 if !CENTRED {
-                    *out = S::fma(minimums, S::splat(*a.weighted.get_unchecked(i)), *out);
+                    out[r] = S::fma(minimums, S::splat(*a.weighted.get_unchecked(i)), out[r]);
                 }
             }
         }
@@ -314,11 +323,14 @@ unsafe fn eight_bits<S: Simd, const M: usize>(tiles: &[Bytes], a: &Activations, 
     // SAFETY: rows `first..first + M` are within the activations, by the caller's promise.
     unsafe {
         let mut out = [S::splat(0.0); M];
-        for (b, tile) in tiles.iter().enumerate() {
+        for b in 0..tiles.len() {
+            let tile = tiles.get_unchecked(b);
             prefetch(tile);
-            let weights: [S::B; 8] = std::array::from_fn(|g| S::bytes_load(tile.weights.as_ptr().add(g * 64)));
+            let lower = load4::<S>(tile.weights.as_ptr());
+            let upper = load4::<S>(tile.weights.as_ptr().add(256));
+            let weights = [lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]];
             let scales = S::load_half(tile.scales.as_ptr());
-            for (r, out) in out.iter_mut().enumerate() {
+            for r in 0..M {
                 let i = (first + r) * tiles.len() + b;
                 let bytes = a.bytes.as_ptr().add(i * BLOCK);
                 // The weights are stored with 128 added, which this takes back.
@@ -329,7 +341,7 @@ unsafe fn eight_bits<S: Simd, const M: usize>(tiles: &[Bytes], a: &Activations, 
                     odd = S::dot_wide(odd, weights[2 * g + 1], quad(bytes.add(g * 8 + 4)));
                 }
                 let dots = S::int_to_float(S::int_add(even, odd));
-                *out = S::fma(dots, S::mul(scales, S::splat(*a.scales.get_unchecked(i))), *out);
+                out[r] = S::fma(dots, S::mul(scales, S::splat(*a.scales.get_unchecked(i))), out[r]);
             }
         }
         out

@@ -17,7 +17,7 @@ use sqlx::{Connection, PgConnection};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-pub use client::Client;
+pub use client::{Client, Reply};
 
 /// The password of every user of the test practices.
 pub const PASSWORD: &str = "correct horse battery";

@@ -1,6 +1,6 @@
 //! Calendar dates, months, years and weekdays.
 
-use super::source::Source;
+use super::source::{Source, stems};
 use super::tokens::Token;
 
 /// What a mention says; the rest is open.
@@ -144,23 +144,36 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let theirs: Vec<Vec<Date>> = source.units.iter().map(|u| find(&u.tokens).0).collect();
+    let near = stems(sentence);
     let numbers = |i: usize| source.units[i].tokens.iter().filter_map(|t| t.number.as_ref()).flat_map(|n| std::iter::once(n.value).chain(n.also.iter().copied()));
     let mut out = Vec::new();
     for date in mine {
-        let ok = theirs.iter().enumerate().any(|(i, list)| {
+        let (mut same, mut other) = (None::<f64>, 0.0f64);
+        for (i, list) in theirs.iter().enumerate() {
             let around: Vec<&Date> = theirs[i.saturating_sub(1)..(i + 2).min(theirs.len())].iter().flatten().collect();
             let has_number = |v: u32| numbers(i).any(|n| n == f64::from(v));
             let part = |want: Option<u32>, get: fn(&Date) -> Option<u32>| want.is_none_or(|w| around.iter().any(|d| get(d) == Some(w)));
             let straight = part(date.month, |d| d.month) && (part(date.day, |d| d.day) || date.day.is_some_and(has_number));
             let turned = part(date.day, |d| d.month) && part(date.month, |d| d.day) && (date.swapped || list.iter().any(|d| d.swapped)) && date.day.is_some();
-            (straight || turned) && (part(date.year, |d| d.year) || date.year.is_some_and(has_number)) && part(date.weekday, |d| d.weekday) && (!list.is_empty() || date.year.is_some_and(has_number))
-        });
+            let hit = (straight || turned) && (part(date.year, |d| d.year) || date.year.is_some_and(has_number)) && part(date.weekday, |d| d.weekday) && (!list.is_empty() || date.year.is_some_and(has_number));
+            let score = source.nearness(&near, i);
+            if hit {
+                same = Some(same.unwrap_or(0.0).max(score));
+            } else if list.iter().any(|d| d.weekday.is_some() == date.weekday.is_some() && d.month.is_some() == date.month.is_some() && d.year.is_some() == date.year.is_some()) {
+                other = other.max(score);
+            }
+        }
+        // Another date of the same form, said much nearer to these words, makes this one doubtful.
+        let ok = same.is_some_and(|s| other <= s * RIVAL + RIVAL_MORE);
         if !ok {
             out.push(date.to_string());
         }
     }
     out
 }
+
+const RIVAL: f64 = 1.3;
+const RIVAL_MORE: f64 = 1.0;
 
 impl std::fmt::Display for Date {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -85,11 +85,11 @@ impl Flag {
     }
 }
 
-/// What a text is about, for retrieval: stems and concepts of its content words, and its figures.
+/// What a text is about, for retrieval: stems and concepts of its content words, its figures and sides.
 pub fn content_stems(text: &str) -> std::collections::HashSet<String> {
     let tokens = tokens::read(text);
     let figures = tokens.iter().filter_map(|t| t.number.as_ref()).map(|n| format!("#{}", n.value));
-    source::stems(&tokens).into_iter().chain(figures).collect()
+    source::stems(&tokens).into_iter().chain(figures).chain(sides::named(&tokens).map(|s| format!("@{s}"))).collect()
 }
 
 /// Whether a stem (of [`content_stems`]) names a part of the body.

@@ -43,7 +43,15 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
                 continue; // an answer
             }
             scope(tokens, i + 1, true, &mut flips);
+        } else if word == "non" {
+            // "non-smoker" denies one word
+            if let Some(k) = (i + 1..n).find(|k| !tokens[*k].is_mark()) {
+                flips[k] += 1;
+            }
         } else if word == "not" && text(i + 1) != "only" {
+            if matches!(text(i + 1), "present" | "noted" | "seen" | "appreciated" | "evident" | "visible" | "found" | "identified" | "apparent" | "palpable" | "needed" | "required" | "indicated") {
+                backwards(tokens, i, &mut flips); // "a fracture is not seen"
+            }
             scope(tokens, i + 1, false, &mut flips);
         } else if matches!(word, "if" | "whether" | "unless" | "should") && (word != "should" || text(i + 1) == "you") {
             for (k, o) in open.iter_mut().enumerate().skip(i + 1) {
@@ -104,7 +112,7 @@ fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
         if matches!(word, "not" | "without" | "never" | "denies") && i > from {
             break;
         }
-        if i > from && matches!(word, "i" | "you" | "we" | "they" | "he" | "she" | "your") {
+        if i > from && !matches!(text(i - 1), "that" | "if" | "whether") && matches!(word, "i" | "you" | "we" | "they" | "he" | "she" | "your") {
             break;
         }
         seen += usize::from(!tokens[i].is_mark());
@@ -190,6 +198,15 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mut against: Vec<usize> = Vec::new();
     let (mut with, mut with_negated) = (0usize, 0usize);
     for (at, token) in sentence.iter().enumerate() {
+        let figure = token.number.as_ref().filter(|_| mine[at] == Polarity::Negated).map(|n| n.value);
+        if let Some(value) = figure {
+            // "is not 26": figures are denied in no note that affirms them.
+            let said: Vec<Polarity> = source.units.iter().flat_map(|u| u.tokens.iter().zip(&u.polarity)).filter(|(t, _)| t.number.as_ref().is_some_and(|n| (n.value - value).abs() < 1e-9)).map(|(_, p)| *p).collect();
+            if !said.is_empty() && said.iter().all(|p| *p == Polarity::Affirmed) {
+                against.push(at);
+            }
+            continue;
+        }
         if token.stem.is_empty() || mine[at] == Polarity::Open || !source.has(&token.stem) || body::part(&token.stem).is_some() || weightless(&token.stem) {
             continue;
         }
@@ -204,7 +221,8 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
         if found.is_empty() {
             continue;
         }
-        if found.iter().any(|(s, p)| *s >= best * NEAR && *p == mine[at]) {
+        let weigh = |same: bool| found.iter().filter(|(s, p)| *s >= best * NEAR && (*p == mine[at]) == same).map(|f| f.0).sum::<f64>();
+        if weigh(true) > OUTWEIGHED * weigh(false) || best == 0.0 {
             with += 1;
             with_negated += usize::from(mine[at] == Polarity::Negated);
         } else {
@@ -218,8 +236,29 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let affirmed = against.len() - negated;
     let with_affirmed = with - with_negated;
     let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 2 >= with_affirmed || affirmed > with_affirmed;
+    if let Some(at) = stray_any(sentence, &mine) {
+        return vec![sentence[at].text.clone()];
+    }
     if bad { against.into_iter().map(|at| sentence[at].text.clone()).collect() } else { Vec::new() }
 }
+
+/// "Reports any injury": English says "any" under a negation, a question or a condition; after a plain affirmation it
+/// is what a lost "no" leaves behind.
+fn stray_any(tokens: &[Token], polarity: &[Polarity]) -> Option<usize> {
+    const AFFIRMS: &[&str] = &["reports", "reported", "endorses", "endorsed", "notes", "noted", "admits", "has", "had", "have", "having", "was", "were", "is", "are", "with", "prescribed", "shows", "showed", "reveals", "revealed", "demonstrates", "feels", "states", "appreciate", "see"];
+    (1..tokens.len()).find(|at| {
+        let next = tokens.get(at + 1).map_or("", |t| t.text.as_str());
+        let before = &tokens[at.saturating_sub(2)..*at];
+        match tokens[*at].text.as_str() {
+            "any" => polarity[*at] == Polarity::Affirmed && before.iter().any(|t| AFFIRMS.contains(&t.text.as_str())) && !matches!(next, "questions" | "concerns" | "question" | "concern" | "issues" | "additional" | "further" | "time" | "other" | "new" | "changes"),
+            "anymore" => polarity[*at] == Polarity::Affirmed && !polarity.contains(&Polarity::Negated),
+            _ => false,
+        }
+    })
+}
+
+/// One mention is outweighed by several near ones that say the opposite.
+const OUTWEIGHED: f64 = 0.34;
 
 /// Mentions nearly as near as the nearest count too.
 const NEAR: f64 = 0.8;
@@ -248,7 +287,7 @@ fn finding(stem: &str) -> bool {
 
 /// Words too general for their polarity to say anything.
 fn weightless(stem: &str) -> bool {
-    matches!(stem, "negative" | "negativ" | "positive" | "positiv" | "school" | "type" | "question" | "history" | "issue" | "issu" | "evidenc" | "chang" | "problem" | "symptom" | "exam" | "examin" | "examination" | "evidence" | "sign" | "change" | "level" | "side" | "area" | "year" | "family" | "show" | "discuss" | "recommend" | "plan" | "follow" | "visit")
+    matches!(stem, "negative" | "negativ" | "positive" | "positiv" | "school" | "medical" | "work" | "sound" | "significant" | "recent" | "aspect" | "blood" | "test" | "many" | "late" | "able" | "medicine" | "type" | "question" | "history" | "issue" | "issu" | "evidenc" | "chang" | "problem" | "symptom" | "exam" | "examin" | "examination" | "evidence" | "sign" | "change" | "level" | "side" | "area" | "year" | "family" | "show" | "discuss" | "recommend" | "plan" | "follow" | "visit")
 }
 
 #[cfg(test)]

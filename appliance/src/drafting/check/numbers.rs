@@ -35,6 +35,10 @@ pub(super) struct Quantity {
     pub label: Option<String>,
     /// Said without a figure: "a week", "daily".
     pub implied: bool,
+    /// "once", "twice": how often, never how much.
+    pub often: bool,
+    /// Somebody's age, or in the source what may be one.
+    pub age: bool,
     pub at: usize,
 }
 
@@ -45,6 +49,7 @@ fn unit(word: &str) -> Option<(Kind, f64)> {
         "mcg" | "ug" | "microgram" | "micrograms" | "mcgs" => (Kind::Mass, 1e-6),
         "g" | "gram" | "grams" | "gm" => (Kind::Mass, 1.0),
         "kg" | "kgs" | "kilogram" | "kilograms" | "kilo" | "kilos" => (Kind::Mass, 1000.0),
+        "oz" | "ounce" | "ounces" => (Kind::Mass, 28.35),
         "lb" | "lbs" | "pound" | "pounds" => (Kind::Mass, 453.6),
         "ml" | "milliliter" | "milliliters" | "millilitre" | "millilitres" | "cc" => (Kind::Volume, 1.0),
         "liter" | "liters" | "litre" | "litres" => (Kind::Volume, 1000.0),
@@ -86,11 +91,13 @@ pub(super) fn quantities(tokens: &[Token], implied: bool) -> Vec<Quantity> {
                 under: matches!(before(1), "/" | "over") || (before(1) == "of" && before(2) == "out"),
                 to: range_end(tokens, at),
                 implied: false,
+                often: matches!(token.text.as_str(), "once" | "twice" | "thrice"),
+                age: age(tokens, at) || (implied && (number.value >= 13.0 || matches!(before(1), "i" | "am" | "is" | "was" | "age" | "turned" | "he" | "she" | "just" | "be"))),
                 label: Some(before(1)).filter(|w| matches!(*w, "type" | "grade" | "stage" | "class")).map(str::to_owned),
                 at,
             });
         } else if implied {
-            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, under: false, to: None, label: None, implied: true, at };
+            let one = |unit| Quantity { number: Number { value: 1.0, also: vec![], digits: false, ordinal: false }, unit, over: None, under: false, to: None, label: None, implied: true, often: false, age: false, at };
             match token.text.as_str() {
                 "a" | "an" | "every" | "each" | "per" | "last" | "next" | "another" => {
                     let noun = if text(at + 1) == "single" { text(at + 2) } else { text(at + 1) };
@@ -109,7 +116,6 @@ pub(super) fn quantities(tokens: &[Token], implied: bool) -> Vec<Quantity> {
                     }
                 }
                 "daily" | "nightly" | "weekly" | "monthly" | "yearly" | "annually" | "annual" | "single" => out.push(one(None)),
-                "few" => out.extend([3.0, 4.0].map(|v| Quantity { number: Number { value: v, ..one(None).number }, ..one(unit_after(tokens, at)) })),
                 "both" | "bid" | "pair" => out.push(Quantity { number: Number { value: 2.0, ..one(None).number }, ..one(None) }),
                 "tid" => out.push(Quantity { number: Number { value: 3.0, ..one(None).number }, ..one(None) }),
                 "qid" => out.push(Quantity { number: Number { value: 4.0, ..one(None).number }, ..one(None) }),
@@ -180,8 +186,9 @@ fn agree(mine: &Quantity, theirs: &Quantity) -> bool {
             same(mine.number.value * fa, theirs.number.value * fb) || (same(fa, fb) && equal) || (fa >= 365.0 && same(fb, 30.4) && same(mine.number.value * 12.0, theirs.number.value)) || (same(fa, 30.4) && fb >= 365.0 && same(mine.number.value, theirs.number.value * 12.0))
         }
         // A bare figure in the source may be an age in years or a dose in mg, as people say them; nothing rarer.
-        (Some((Kind::Time, f)), None) => equal && (f >= 365.0 || f < 0.1 || theirs.to.is_some()),
-        (Some((Kind::Mass, f)), None) => equal && (same(f, 0.001) || f >= 400.0),
+        _ if theirs.often && mine.unit.is_some_and(|u| u.0 != Kind::Count) => false,
+        (Some((Kind::Time, f)), None) => equal && !theirs.implied && (f < 0.1 || theirs.to.is_some() || (f >= 365.0 && mine.age && theirs.age)),
+        (Some((Kind::Mass, f)), None) => equal && !theirs.implied && (same(f, 0.001) || f >= 400.0),
         (Some((Kind::Length | Kind::Volume | Kind::Percent, _)), None) => equal && !theirs.implied,
         (Some((Kind::Count, _)) | None, _) => equal,
         _ => equal && !theirs.implied,
@@ -208,8 +215,10 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         if dated[mine.at] || passed_over(&mine, sentence) {
             continue;
         }
-        let needed = if !long || is_age(sentence, &mine) {
+        let needed = if mine.age {
             0.0
+        } else if !long {
+            if mine.number.value <= 12.0 && mine.unit.is_none() { NEAR_SHORT } else { 0.0 }
         } else if mine.number.value <= 12.0 && mine.unit.is_none() {
             NEAR_SMALL
         } else {
@@ -221,22 +230,28 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         let mut found = false;
         for (i, list) in theirs.iter().enumerate() {
             let unit = &source.units[i];
-            let hit = list.iter().any(|q| {
+            let hits = list.iter().filter(|q| {
                 agree(&mine, q)
                     && (!q.under || mine.under)
                     && (mine.label.is_none() || mine.label == q.label)
                     && mine.over.is_none_or(|o| match q.over {
                         Some(x) => same(o, x),
-                        None => list.iter().any(|p| p.at > q.at && p.at - q.at < 6 && agrees_value(o, p)),
+                        None => list.iter().any(|p| p.at > q.at && p.at - q.at < 6 && agrees_value(o, p)) || scale(&theirs, i, o),
                     })
                     && mine.to.is_none_or(|o| q.to.is_some_and(|t| same(t, o)) || q.number.also.iter().any(|v| same(*v, o)) || (q.to.is_none() && list.iter().any(|p| p.at > q.at && p.at - q.at <= 3 && agrees_value(o, p))) || (q.to.is_some_and(|t| t >= 100.0) && same(q.to.unwrap_or_default(), o)))
                     && drug.as_ref().is_none_or(|d| medicine(&unit.tokens, q.at).map_or(q.unit.is_some(), |m| m == *d))
             });
+            let mut hit = false;
+            for q in hits {
+                hit = true;
+                // The same unit is as good as a word in common.
+                let unit_too = if mine.unit.is_some() && q.unit.is_some() { NEAR } else { 0.0 };
+                best_same = best_same.max(source.nearness(&near, i) + unit_too);
+            }
             if hit {
-                best_same = best_same.max(source.nearness(&near, i));
                 found = true;
             } else if list.iter().any(|q| !q.implied && rivals(&mine, q)) {
-                best_other = best_other.max(source.nearness(&near, i));
+                best_other = best_other.max(source.nearness(&near, i) + NEAR);
             }
         }
         let padded = mine.number.digits && sentence[mine.at].text.len() > 1 && sentence[mine.at].text.starts_with('0') && !sentence[mine.at].text.starts_with("0.") && !clock(sentence, mine.at);
@@ -261,18 +276,24 @@ fn rivals(mine: &Quantity, theirs: &Quantity) -> bool {
 }
 
 /// "57-year-old", "age 57", "53 y.o."
-fn is_age(tokens: &[Token], q: &Quantity) -> bool {
+fn age(tokens: &[Token], at: usize) -> bool {
     let text = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
-    let before = q.at.checked_sub(1).map_or("", |k| text(k));
-    matches!(before, "age" | "aged") || (q.at + 1..q.at + 5).any(|k| text(k) == "old" || text(k) == "yo") || (text(q.at + 1) == "y" && text(q.at + 3) == "o")
+    let before = at.checked_sub(1).map_or("", |k| text(k));
+    matches!(before, "age" | "aged") || (at + 1..at + 5).any(|k| text(k) == "old" || text(k) == "yo") || (text(at + 1) == "y" && text(at + 3) == "o")
 }
 
 /// Overlap that a figure's surroundings must have with the sentence, when the source is long.
 const NEAR: f64 = 1.0;
 const NEAR_SMALL: f64 = 2.0;
+const NEAR_SHORT: f64 = 0.5;
 
 fn agrees_value(value: f64, q: &Quantity) -> bool {
     same(value, q.number.value) || q.number.also.iter().any(|v| same(value, *v))
+}
+
+/// "on a scale of zero to ten" a little before "a six".
+fn scale(all: &[Vec<Quantity>], i: usize, value: f64) -> bool {
+    all[i.saturating_sub(3)..i].iter().flatten().any(|q| q.to.map_or_else(|| agrees_value(value, q), |t| same(t, value)))
 }
 
 /// "9:05"

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 static STOP: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    "a an the and or but of to in on at by for with from as is are was were be been being am do does did doing have has had having he she it its they them their his her hers him i me my mine you your yours we us our this that these those there here \
+    "left right bilateral bilaterally bilat side sides sided unilateral a an the and or but of to in on at by for with from as is are was were be been being am do does did doing have has had having he she it its they them their his her hers him i me my mine you your yours we us our this that these those there here \
      not no nor so if then than too very just also only more most some any all each other such own same can could will would should may might must shall about into over under again further once because while until up down out off through during before after above below between both few \
      what which who whom when where why how um uh okay ok yeah yes mm hmm hey well like really actually know think mean guess got get gets getting gon na gonna wan wanna go going went let lets see say says said tell right good great sure thing things kind sort lot little bit much \
      patient pt reports report reported states state stated notes note noted denies deny denied endorses endorse endorsed presents present presented mr mrs ms dr doctor patients time times today now currently since ago day days week weeks month months year years old per still even back way \
@@ -212,7 +212,8 @@ pub(super) fn join_phrases(tokens: Vec<Token>) -> Vec<Token> {
     while i < tokens.len() {
         let hit = PHRASES.iter().find(|(p, _)| tokens.len() >= i + p.len() && p.iter().zip(&tokens[i..]).all(|(w, t)| *w == t.text));
         if let Some((phrase, concept)) = hit {
-            out.push(Token { text: (*concept).to_owned(), stem: (*concept).to_owned(), ..tokens[i].clone() });
+            let plural = phrase.last().is_some_and(|w| w.ends_with('s'));
+            out.push(Token { text: (*concept).to_owned(), stem: (*concept).to_owned(), plural, ..tokens[i].clone() });
             i += phrase.len();
         } else {
             out.push(tokens[i].clone());

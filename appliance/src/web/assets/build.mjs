@@ -68,12 +68,12 @@ async function fonts() {
   };
 }
 
-/** Icons named in icons.txt or drawn by a template or script as icon("name"). */
+/** Icons named in icons.txt, drawn by a template or script as icon("name"), or set in Rust as `icon: "name"`. */
 function iconNames() {
   const names = new Set(text(here, 'icons.txt').split('\n').map((l) => l.trim()).filter((l) => l && !l.startsWith('#')));
-  const sources = [...walk(path.join(root, 'appliance/src'), '.html'), ...walk(path.join(here, 'js'), '.js')];
-  for (const file of sources) {
-    for (const [, name] of text(file).matchAll(/\bicon\(\s*["']([a-z0-9-]+)["']/g)) names.add(name);
+  const code = path.join(root, 'appliance/src');
+  for (const file of [...walk(code, '.html'), ...walk(code, '.rs'), ...walk(path.join(here, 'js'), '.js')]) {
+    for (const [, name] of text(file).matchAll(/\bicon(?:\(|:)\s*["']([a-z0-9-]+)["']/g)) names.add(name);
   }
   return [...names].sort();
 }

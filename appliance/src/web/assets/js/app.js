@@ -1,5 +1,5 @@
 // Every page: settings, Find, keyboard, forms, live events and the state of the link to the server.
-import { $, $$, confirm, fire, findPatients, focusForm, listbox, meta, on, openDialog, send, sendDialog, session, toast, undo } from './lib.js';
+import { $, $$, confirm, fire, findPatients, focusForm, listbox, on, openDialog, send, sendDialog, toast, undo } from './lib.js';
 
 const root = document.documentElement;
 
@@ -145,19 +145,14 @@ document.addEventListener('hadada:filled', ({ detail }) => pickers(detail.elemen
 
 // --- forms --------------------------------------------------------------------------------------
 
-// A form is sent once: the fields that say so are added here when the page left them out.
+// A form is sent once: the key that says so is added here when the page left it out.
 document.addEventListener('submit', (event) => {
   const form = event.target;
   // Attributes, not properties: a field may be called "method" or "action".
   if (form.getAttribute('method')?.toLowerCase() !== 'post') return;
-  const add = (name, value) => {
-    if (form.elements[name]) return;
-    const field = Object.assign(document.createElement('input'), { type: 'hidden', name, value });
-    form.append(field);
-  };
-  add('csrf', '');
-  form.elements.csrf.value = meta('csrf')?.content ?? form.elements.csrf.value;
-  add('idempotency_key', crypto.randomUUID());
+  if (!form.elements.idempotency_key) {
+    form.append(Object.assign(document.createElement('input'), { type: 'hidden', name: 'idempotency_key', value: crypto.randomUUID() }));
+  }
   if (event.defaultPrevented || form.matches('[hx-post], [hx-put], [hx-patch], [hx-delete]')) return;
   if (form.matches('[data-dialog-form]')) {
     event.preventDefault();
@@ -191,9 +186,7 @@ if (summary) focusForm(summary.parentElement);
 // --- htmx ---------------------------------------------------------------------------------------
 
 document.addEventListener('htmx:config:request', ({ detail: { ctx } }) => {
-  if (ctx.request.method === 'GET') return;
-  ctx.request.headers['x-csrf-token'] = meta('csrf').content;
-  ctx.request.headers['idempotency-key'] ??= crypto.randomUUID();
+  if (ctx.request.method !== 'GET') ctx.request.headers['idempotency-key'] ??= crypto.randomUUID();
 });
 document.addEventListener('htmx:response:error', async ({ detail: { ctx } }) => {
   const { status } = ctx.response;
@@ -264,7 +257,9 @@ function listen() {
   source.onopen = () => { setLink('ok'); heard(); };
   source.onerror = again;
   source.addEventListener('ping', heard);
-  for (const name of ['appointment', 'waiting', 'encounter', 'notice']) {
+  // The server could not keep up with this page: it fetches everything again.
+  source.addEventListener('resync', () => fire('online'));
+  for (const name of ['appointment', 'waiting', 'encounter', 'invoice', 'patient', 'notice']) {
     source.addEventListener(name, ({ data }) => {
       heard();
       fire(name, JSON.parse(data));
@@ -279,7 +274,6 @@ async function retry() {
     setLink('bad', 'You were signed out. Sign in again in another tab; this page then goes on.');
     setTimeout(retry, 4000);
   } else if (response?.ok) {
-    await session();
     listen();
   } else {
     setLink('bad');

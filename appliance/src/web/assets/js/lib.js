@@ -51,17 +51,8 @@ export async function send(url, { method = 'GET', form, json, signal, keepalive,
   const body = json ? JSON.stringify(json) : form && new URLSearchParams(form instanceof FormData ? [...form] : form);
   // A browser refuses to outlive the page with more than 64 KB.
   const outlive = Boolean(keepalive) && body.length < 20_000;
-  const once = () => {
-    if (method !== 'GET') headers['x-csrf-token'] = meta('csrf').content;
-    return fetch(url, { method, headers, body, signal, keepalive: outlive, credentials: 'same-origin' });
-  };
   try {
-    const response = await once();
-    if (response.status !== 403 || method === 'GET') return response;
-    // Signed in again in another tab: the session has a new token, and this page learns it here.
-    const token = meta('csrf').content;
-    await session();
-    return meta('csrf').content === token ? response : await once();
+    return await fetch(url, { method, headers, body, signal, keepalive: outlive, credentials: 'same-origin' });
   } catch (error) {
     if (signal?.aborted) throw error;
     return null;
@@ -75,16 +66,15 @@ export async function explain(response) {
   if (!response) return 'The clinic server did not answer.';
   if (response.status === 401) return 'You were signed out. Sign in again in another tab.';
   const problem = isProblem(response) ? await response.json().catch(() => null) : null;
+  // A broken rule says more than that there is one.
+  if (problem?.errors?.length) return problem.errors.map((error) => error.message).join(' ');
   return problem?.detail ?? `The clinic server refused (${response.status}).`;
 }
 
-/** The session as the server sees it now; refreshes the token of this page. Null when signed out or away. */
+/** Who is signed in now, as the server sees it; null when nobody is or the server is away. */
 export async function session() {
   const response = await send('/session');
-  if (!response?.ok) return null;
-  const found = await response.json();
-  meta('csrf').content = found.csrf;
-  return found;
+  return response?.ok ? response.json() : null;
 }
 
 // --- toasts and undo ----------------------------------------------------------------------------

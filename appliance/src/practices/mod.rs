@@ -1,0 +1,18 @@
+//! The practice itself: who works there, when and in which room, and which kinds of session it gives.
+
+mod api;
+mod practice;
+mod store;
+
+pub use practice::{Discipline, Practice, Practitioner, Room, SessionType, WorkingHours};
+pub use store::{practice, practitioners, session_types, working_hours};
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::web::App;
+
+/// The JSON API of this room.
+pub fn api_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(api::list_practitioners))
+}
