@@ -24,6 +24,7 @@ pub mod patients;
 pub mod appointments;
 pub mod drafting;
 pub mod billing;
+pub mod status;
 
 // What puts them together.
 pub mod app;

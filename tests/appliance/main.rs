@@ -9,4 +9,5 @@ mod audit;
 mod billing;
 mod migrations;
 mod patients;
+mod status;
 mod tenancy;
