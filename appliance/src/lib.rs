@@ -23,8 +23,10 @@ pub mod practices;
 pub mod patients;
 pub mod appointments;
 pub mod drafting;
+pub mod encounters;
 pub mod billing;
 pub mod status;
+pub mod demo;
 
 // What puts them together.
 pub mod app;

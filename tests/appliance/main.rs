@@ -4,9 +4,11 @@
 mod support;
 
 mod accounts;
+mod appointments;
 mod architecture;
 mod audit;
 mod billing;
+mod encounters;
 mod migrations;
 mod patients;
 mod status;

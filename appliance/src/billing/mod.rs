@@ -38,3 +38,22 @@ pub fn routes() -> Router<App> {
 pub fn api_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(api::create, api::list)).routes(routes!(api::show))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::web::Page;
+
+    fn render<P: Page>() {
+        let templates = crate::app::templates().unwrap();
+        for sample in P::samples() {
+            let text = templates.render(&sample).unwrap();
+            assert!(!text.contains("style=") && !text.contains(" onclick"), "the security policy forbids inline code: {}", P::TEMPLATE);
+        }
+    }
+
+    #[test]
+    fn every_form_of_every_page_renders() {
+        render::<super::pages::ListPage>();
+        render::<super::pages::InvoicePage>();
+    }
+}

@@ -35,7 +35,7 @@ pub(super) struct ListQuery {
 
 /// `billing/list.html`.
 #[derive(serde::Serialize)]
-struct ListPage {
+pub(super) struct ListPage {
     shell: Shell,
     q: String,
     status: &'static str,
@@ -249,7 +249,7 @@ pub(super) async fn create(State(app): State<App>, session: Session, Form(form):
 
 /// `billing/invoice.html`.
 #[derive(serde::Serialize)]
-struct InvoicePage {
+pub(super) struct InvoicePage {
     shell: Shell,
     paper: Paper,
     href: String,
