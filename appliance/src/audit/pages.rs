@@ -48,7 +48,7 @@ impl Row {
         Self {
             at: clock::stamp_text(e.at),
             datetime: clock::rfc3339(e.at),
-            what: words::what(&e.action, &e.entity, e.shown),
+            what: words::what(&e.action, &e.entity, e.shown, e.patient.is_some()),
             who: words::who(&e.who, e.role.as_deref()),
             reason: e.reason,
             patient: e.patient.zip(e.patient_name).map(|(id, name)| (format!("/patients/{id}"), name)),

@@ -25,8 +25,11 @@ fn thing(entity: &str) -> &str {
     }
 }
 
-/// What was done: `Opened the patient's record`.
-pub(super) fn what(action: &str, entity: &str, shown: i32) -> String {
+/// What was done: `Opened the patient's record`. `about`: whether the event is about one patient.
+pub(super) fn what(action: &str, entity: &str, shown: i32, about: bool) -> String {
+    if action == "read" && entity == "Patient" && shown == 0 && !about {
+        return "Looked for patients and saw none".into();
+    }
     if action == "read" && shown > 0 {
         let patients = if shown == 1 { "1 patient".to_owned() } else { format!("{shown} patients") };
         return match entity {
@@ -63,12 +66,13 @@ mod tests {
 
     #[test]
     fn events_read_as_sentences() {
-        assert_eq!(what("read", "Patient", 0), "Opened the patient's record");
-        assert_eq!(what("read", "Patient", 12), "Saw 12 patients in a list");
-        assert_eq!(what("create", "Patient", 0), "Added the patient's record");
-        assert_eq!(what("delete", "AllergyIntolerance", 0), "Ended an allergy");
-        assert_eq!(what("read", "Appointment", 1), "Saw bookings of 1 patient");
-        assert_eq!(what("execute", "Session", 0), "Signed in or out");
+        assert_eq!(what("read", "Patient", 0, true), "Opened the patient's record");
+        assert_eq!(what("read", "Patient", 0, false), "Looked for patients and saw none");
+        assert_eq!(what("read", "Patient", 12, false), "Saw 12 patients in a list");
+        assert_eq!(what("create", "Patient", 0, true), "Added the patient's record");
+        assert_eq!(what("delete", "AllergyIntolerance", 0, true), "Ended an allergy");
+        assert_eq!(what("read", "Appointment", 1, false), "Saw bookings of 1 patient");
+        assert_eq!(what("execute", "Session", 0, false), "Signed in or out");
         assert_eq!(who("backup", None), "The box (backup)");
         assert_eq!(who("Naledi Mokoena", Some("practitioner")), "Naledi Mokoena");
     }

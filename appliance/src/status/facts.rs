@@ -86,7 +86,8 @@ async fn database(pool: &PgPool, app: &App) -> Result<Database> {
     // A database without a schema answers all the same; the page says that it is behind.
     let current = app.db.schema_is_current().await.unwrap_or(false);
     let migrations = app.db.migrations_applied().await.unwrap_or(0);
-    Ok(Database { version: row.version, bytes: row.bytes, connections: row.connections, most_connections: row.most, migrations, current })
+    let version = row.version.split_whitespace().next().unwrap_or_default().to_owned();
+    Ok(Database { version, bytes: row.bytes, connections: row.connections, most_connections: row.most, migrations, current })
 }
 
 async fn sealing(app: &App) -> Result<(SealingState, Waiting)> {

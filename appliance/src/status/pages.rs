@@ -108,7 +108,7 @@ fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
 fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
     let health = &facts.inference;
     let (state, value) = rules::drafting(&health.state);
-    let model = health.model.clone().unwrap_or_else(|| "No model loaded".into());
+    let model = health.model.as_ref().map_or_else(|| "No model loaded".to_owned(), |m| m.id.clone());
     let detail = match (&health.reason, &health.device) {
         (Some(reason), _) => reason.clone(),
         (None, Some(device)) => format!("{model} on {device}"),
@@ -180,7 +180,7 @@ fn state(app: &App, facts: &Facts) -> BoxState {
         ("Address", format!("https://{}:{}", app.config.host, app.config.listen.port())),
         ("Connections to records", pool(records)),
         ("Connections to keys", pool(keys)),
-        ("Model file, SHA-256", facts.inference.model_sha256.clone().unwrap_or_default()),
+        ("Model file, SHA-256", facts.inference.model.as_ref().map(|m| m.sha256.clone()).unwrap_or_default()),
         ("Time on this server", clock::rfc3339(now)),
     ];
     let (_, time) = clock::local(now);
