@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use crate::support::{Client, Clinic};
 
+/// Fields of a form, by name.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// A valid number of a man born on 1 January 1980.
 const HIS_ID: &str = "8001015009087";
 
@@ -110,7 +113,7 @@ async fn bad_input_is_named_kept_and_not_written() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
     let long = "x".repeat(81);
-    let cases: [(&str, &[(&str, &str)], &str); 14] = [
+    let cases: [(&str, Fields, &str); 14] = [
         ("impossible date", &[("birth_date", "31-Feb-1992")], "Date of birth: There is no such day as 31-Feb-1992."),
         ("no date", &[("birth_date", "last spring")], "Date of birth: Write the date as"),
         ("future", &[("birth_date", "25-Nov-2026")], "Date of birth: 25-Nov-2026 is in the future."),
