@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, appointments, audit, billing, encounters, patients, practices, web};
+use crate::{accounts, appointments, audit, billing, encounters, patients, practices, status, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -26,7 +26,15 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES, encounters::TEMPLATES, billing::TEMPLATES])
+    Templates::new(&[
+        audit::TEMPLATES,
+        accounts::TEMPLATES,
+        patients::TEMPLATES,
+        appointments::TEMPLATES,
+        encounters::TEMPLATES,
+        billing::TEMPLATES,
+        status::TEMPLATES,
+    ])
 }
 
 #[derive(OpenApi)]
@@ -67,6 +75,7 @@ pub fn router(app: App) -> Router {
         .merge(appointments::routes())
         .merge(encounters::routes())
         .merge(billing::routes())
+        .merge(status::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))
@@ -84,6 +93,7 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
         .layer(middleware::from_fn_with_state(app.clone(), web::render_errors))
         .layer(middleware::from_fn_with_state(app.clone(), web::security_headers))
+        .layer(middleware::from_fn(status::measure))
         .with_state(app)
 }
 

@@ -25,6 +25,7 @@ pub mod appointments;
 pub mod drafting;
 pub mod encounters;
 pub mod billing;
+pub mod status;
 pub mod demo;
 
 // What puts them together.

@@ -119,3 +119,47 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     WHERE l.seal_seq = p_seq ORDER BY l.position;
 $$;
 GRANT EXECUTE ON FUNCTION audit_sealed(bigint) TO hadada_app;
+
+-- How many events wait for their seal, of every practice, and since when.
+CREATE FUNCTION audit_waiting() RETURNS TABLE (events bigint, oldest timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT count(*), min(e.at) FROM audit_pending p JOIN audit_events e ON e.practice_id = p.practice_id AND e.id = p.event_id;
+$$;
+GRANT EXECUTE ON FUNCTION audit_waiting() TO hadada_app;
+
+-- The practice's events, newest first, before a place in the list; of one patient where asked. A function, because @> is not
+-- leakproof and would not use its index under the policy.
+CREATE FUNCTION audit_find(
+    p_patient uuid, p_actor text, p_from timestamptz, p_until timestamptz, p_before timestamptz, p_before_id uuid, p_limit integer
+) RETURNS SETOF audit_events
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    scope uuid := current_practice();
+    first timestamptz := coalesce(p_from, '-infinity');
+    last timestamptz := least(coalesce(p_until, 'infinity'), coalesce(p_before, 'infinity'));
+BEGIN
+    IF p_patient IS NULL THEN
+        RETURN QUERY
+            SELECT e.* FROM audit_events e
+            WHERE e.practice_id = scope AND e.at >= first AND e.at <= last AND (p_actor IS NULL OR e.actor = p_actor)
+              AND (p_until IS NULL OR e.at < p_until) AND (p_before IS NULL OR (e.at, e.id) < (p_before, p_before_id))
+            ORDER BY e.at DESC, e.id DESC LIMIT p_limit;
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT m.* FROM (
+            (SELECT e.* FROM audit_events e
+             WHERE e.practice_id = scope AND e.patient_id = p_patient AND e.at >= first AND e.at <= last
+               AND (p_actor IS NULL OR e.actor = p_actor) AND (p_until IS NULL OR e.at < p_until)
+               AND (p_before IS NULL OR (e.at, e.id) < (p_before, p_before_id))
+             ORDER BY e.at DESC, e.id DESC LIMIT p_limit)
+            UNION ALL
+            (SELECT e.* FROM audit_events e
+             WHERE e.practice_id = scope AND e.shown <> '{}' AND e.shown @> ARRAY[p_patient] AND e.patient_id IS DISTINCT FROM p_patient
+               AND e.at >= first AND e.at <= last AND (p_actor IS NULL OR e.actor = p_actor) AND (p_until IS NULL OR e.at < p_until)
+               AND (p_before IS NULL OR (e.at, e.id) < (p_before, p_before_id))
+             ORDER BY e.at DESC, e.id DESC LIMIT p_limit)
+        ) m ORDER BY m.at DESC, m.id DESC LIMIT p_limit;
+END
+$$;
+GRANT EXECUTE ON FUNCTION audit_find(uuid, text, timestamptz, timestamptz, timestamptz, uuid, integer) TO hadada_app;

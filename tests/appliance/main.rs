@@ -10,4 +10,6 @@ mod audit;
 mod billing;
 mod encounters;
 mod migrations;
+mod patients;
+mod status;
 mod tenancy;

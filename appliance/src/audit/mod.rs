@@ -7,9 +7,11 @@ mod export;
 mod pages;
 mod sealer;
 mod store;
+mod words;
 
 pub use export::export;
 pub use sealer::{Sealer, SealingState};
+pub use store::{Waiting, waiting};
 
 use axum::Router;
 use axum::routing::get;
@@ -17,9 +19,13 @@ use axum::routing::get;
 use crate::web::App;
 
 /// Templates of this room.
-pub const TEMPLATES: &[(&str, &str)] = &[("audit/patient.html", include_str!("patient.html"))];
+pub const TEMPLATES: &[(&str, &str)] = &[
+    ("audit/patient.html", include_str!("patient.html")),
+    ("audit/overview.html", include_str!("overview.html")),
+    ("audit/rows.html", include_str!("rows.html")),
+];
 
 /// Pages of this room.
 pub fn routes() -> Router<App> {
-    Router::new().route("/patients/{id}/audit", get(pages::patient))
+    Router::new().route("/patients/{id}/audit", get(pages::patient)).route("/admin/audit", get(pages::overview))
 }

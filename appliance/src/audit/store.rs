@@ -157,49 +157,87 @@ pub(super) async fn state(conn: &mut PgConnection) -> Result<SealingState> {
     }))
 }
 
-/// One line of a patient's audit page.
+/// What waits for its seal.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Events of every practice.
+    pub events: i64,
+    /// When the oldest of them happened.
+    pub oldest: Option<OffsetDateTime>,
+}
+
+/// What waits for its seal now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn waiting(db: &crate::db::Db) -> Result<Waiting> {
+    let row = sqlx::query!(r#"SELECT events AS "events!", oldest FROM audit_waiting()"#).fetch_one(&db.records).await?;
+    Ok(Waiting { events: row.events, oldest: row.oldest })
+}
+
+/// Which events a page shows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    pub patient: Option<PatientId>,
+    /// A user's id.
+    pub actor: Option<String>,
+    pub from: Option<OffsetDateTime>,
+    /// Not included.
+    pub until: Option<OffsetDateTime>,
+    /// The last line of the page before.
+    pub before: Option<(OffsetDateTime, Uuid)>,
+}
+
+/// One event, with the names that its ids stand for.
 pub(super) struct Entry {
     pub id: Uuid,
     pub at: OffsetDateTime,
     pub who: String,
+    pub role: Option<String>,
     pub action: String,
     pub entity: String,
     pub reason: String,
-    pub listed: bool,
+    pub patient: Option<PatientId>,
+    /// `Khumalo, Thandiwe`.
+    pub patient_name: Option<String>,
+    /// How many patients a list showed.
+    pub shown: i32,
     pub seal: Option<i64>,
 }
 
-/// What was done about a patient, newest first; `before` is the last line of the page before.
-pub(super) async fn about_patient(
-    conn: &mut PgConnection, patient: PatientId, before: Option<(OffsetDateTime, Uuid)>, limit: i64,
-) -> Result<Vec<Entry>> {
-    let (at, id) = before.unzip();
-    let rows = sqlx::query!(
-        r#"SELECT e.id, e.at, coalesce(u.display_name, e.actor) AS "who!", e.action, e.entity, e.reason,
-                  (e.patient_id IS DISTINCT FROM $1) AS "listed!", l.seal_seq AS "seal?"
-           FROM audit_events e
-           LEFT JOIN users u ON u.practice_id = e.practice_id AND u.id::text = e.actor
+/// The practice's events, newest first.
+pub(super) async fn find(conn: &mut PgConnection, filter: &Filter, limit: i32) -> Result<Vec<Entry>> {
+    let (at, id) = filter.before.unzip();
+    Ok(sqlx::query_as!(
+        Entry,
+        r#"SELECT e.id AS "id!", e.at AS "at!", coalesce(u.display_name, e.actor) AS "who!", u.role AS "role?", e.action AS "action!",
+                  e.entity AS "entity!", e.reason AS "reason!", e.patient_id AS "patient?: PatientId",
+                  p.family_name || ', ' || p.given_name AS "patient_name?", cardinality(e.shown) AS "shown!", l.seal_seq AS "seal?"
+           FROM audit_find($1, $2, $3, $4, $5, $6, $7) e
+           LEFT JOIN users u ON u.id::text = e.actor
+           LEFT JOIN patients p ON p.id = e.patient_id
            LEFT JOIN audit_leaves l ON l.event_id = e.id
-           WHERE (e.patient_id = $1 OR e.shown @> ARRAY[$1]) AND ($2::timestamptz IS NULL OR (e.at, e.id) < ($2, $3))
-           ORDER BY e.at DESC, e.id DESC LIMIT $4"#,
-        patient.0,
+           ORDER BY e.at DESC, e.id DESC"#,
+        filter.patient.map(|p| p.0),
+        filter.actor,
+        filter.from,
+        filter.until,
         at,
         id,
         limit
     )
     .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| Entry {
-            id: r.id,
-            at: r.at,
-            who: r.who,
-            action: r.action,
-            entity: r.entity,
-            reason: r.reason,
-            listed: r.listed,
-            seal: r.seal,
-        })
-        .collect())
+    .await?)
+}
+
+/// A patient's name, `Khumalo, Thandiwe`.
+pub(super) async fn patient_name(conn: &mut PgConnection, id: PatientId) -> Result<Option<String>> {
+    let name = sqlx::query_scalar!(r#"SELECT family_name || ', ' || given_name AS "name!" FROM patients WHERE id = $1"#, id.0);
+    Ok(name.fetch_optional(conn).await?)
+}
+
+/// The practice's people, by name.
+pub(super) async fn people(conn: &mut PgConnection) -> Result<Vec<(Uuid, String)>> {
+    let rows = sqlx::query!("SELECT id, display_name FROM users ORDER BY display_name, id").fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|r| (r.id, r.display_name)).collect())
 }

@@ -47,7 +47,14 @@ impl super::Db {
     /// # Errors
     /// When it does not answer.
     pub async fn schema_is_current(&self) -> Result<bool, sqlx::Error> {
-        let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(&self.records).await?;
-        Ok(usize::try_from(applied).unwrap_or(0) >= known())
+        Ok(usize::try_from(self.migrations_applied().await?).unwrap_or(0) >= known())
+    }
+
+    /// How many migrations the records database has had.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn migrations_applied(&self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(&self.records).await
     }
 }

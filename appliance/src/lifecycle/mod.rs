@@ -67,6 +67,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let admin = tokio::spawn(admin::serve(admin::bind(&app.config.admin_socket)?, app.clone(), sealer.clone(), stop.clone()));
     let sealing = tokio::spawn(sealer.run(stop.clone()));
     let listening = tokio::spawn(crate::web::listen(app.clone()));
+    let metering = tokio::spawn(crate::status::upkeep(stop.clone()));
     let watching = tokio::spawn(crate::web::watch_inference(app.clone(), stop.clone()));
     let tidying = tokio::spawn(crate::web::tidy_limits(app.clone(), stop.clone()));
     let watched = certificates.clone();
@@ -88,7 +89,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     stop.cancel();
     reloading.abort();
-    for task in [admin, sealing, listening, watching, tidying] {
+    for task in [admin, sealing, listening, metering, watching, tidying] {
         // A task that panicked has said so; stopping goes on.
         let _ended = task.await;
     }

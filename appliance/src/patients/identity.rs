@@ -120,7 +120,7 @@ impl SaId {
         if !matches!(citizenship, '0'..='2') {
             return Err(SaIdError::Citizenship(citizenship));
         }
-        if luhn_sum(&id.0) % 10 != 0 {
+        if !luhn_sum(&id.0).is_multiple_of(10) {
             return Err(SaIdError::CheckDigit);
         }
         Ok(id)
@@ -269,7 +269,7 @@ mod tests {
             "{:02}{:02}{:02}{sequence:04}{citizenship}8",
             birth.year().rem_euclid(100), u8::from(birth.month()), birth.day()
         );
-        let check = (0..10).find(|d| luhn_sum(&format!("{stem}{d}")) % 10 == 0).unwrap();
+        let check = (0..10).find(|d| luhn_sum(&format!("{stem}{d}")).is_multiple_of(10)).unwrap();
         format!("{stem}{check}")
     }
 

@@ -37,9 +37,12 @@ impl Phone {
 /// A stored number as South Africans write it: `082 123 4567`, with the country code where it is another's.
 #[must_use]
 pub fn shown(e164: &str) -> String {
+    // Lists show many, nearly all of them South African: those need no numbering plan.
+    if let Some(national) = e164.strip_prefix("+27").filter(|n| n.len() == 9 && n.bytes().all(|b| b.is_ascii_digit())) {
+        return format!("0{} {} {}", &national[..2], &national[2..5], &national[5..]);
+    }
     let Ok(number) = phonenumber::parse(None, e164) else { return e164.to_owned() };
-    let mode = if number.code().value() == 27 { Mode::National } else { Mode::International };
-    number.format().mode(mode).to_string()
+    number.format().mode(Mode::International).to_string()
 }
 
 /// What somebody types when searching, as the beginning of an E.164 number.
@@ -59,6 +62,7 @@ mod tests {
             assert_eq!(Phone::parse(text).unwrap().as_str(), "+27821234567", "{text}");
         }
         assert_eq!(shown("+27821234567"), "082 123 4567");
+        assert_eq!(shown("+27112345678"), "011 234 5678");
         assert_eq!(Phone::parse("+44 20 7946 0958").unwrap().as_str(), "+442079460958");
         assert_eq!(shown("+442079460958"), "+44 20 7946 0958");
         assert_eq!(Phone::parse(" ").unwrap(), Phone::default());

@@ -41,7 +41,7 @@ impl IntoResponse for Error {
 /// Whether whoever asked is a program, or a script of one of our pages.
 fn is_api(path: &str, headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    headers.contains_key("hx-request") || path.starts_with("/api/") || path.starts_with("/fhir/") || (accept.contains("json") && !accept.contains("text/html"))
+    headers.contains_key("hx-request") || path.starts_with("/api/") || path.starts_with("/fhir/") || path == "/metrics" || (accept.contains("json") && !accept.contains("text/html"))
         || (headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/json"))
 }
 

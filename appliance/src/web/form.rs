@@ -65,7 +65,8 @@ fn named(words: &str) -> Error {
         .and_then(|(_, rest)| rest.split_once('`'))
         .map(|(field, _)| field.to_owned())
         .or_else(|| {
-            let body = words.split_once("target type: ").map_or(words, |(_, rest)| rest);
+            let start = ["target type: ", "query string: ", "form body: "].into_iter().find_map(|before| words.split_once(before));
+            let body = start.map_or(words, |(_, rest)| rest);
             body.split_once(": ").map(|(field, _)| field.to_owned()).filter(|f| f.len() < 40 && !f.contains(' '))
         })
         .unwrap_or_else(|| "body".into());

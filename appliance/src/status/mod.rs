@@ -1,0 +1,23 @@
+//! The box's state: a page for the practice's admin, and numbers for Prometheus.
+
+mod facts;
+mod meter;
+mod pages;
+mod rules;
+
+pub use meter::{measure, upkeep};
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::web::App;
+
+/// Templates of this room.
+pub const TEMPLATES: &[(&str, &str)] =
+    &[("status/box.html", include_str!("box.html")), ("status/facts.html", include_str!("facts.html"))];
+
+/// Pages of this room.
+pub fn routes() -> Router<App> {
+    meter::install();
+    Router::new().route("/admin", get(pages::show)).route("/admin/facts", get(pages::facts)).route("/metrics", get(meter::metrics))
+}
