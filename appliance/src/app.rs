@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, appointments, audit, encounters, patients, practices, web};
+use crate::{accounts, appointments, audit, billing, encounters, patients, practices, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -26,7 +26,7 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES, encounters::TEMPLATES])
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES, encounters::TEMPLATES, billing::TEMPLATES])
 }
 
 #[derive(OpenApi)]
@@ -39,6 +39,7 @@ fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(patients::api_routes())
         .merge(appointments::api_routes())
         .merge(encounters::api_routes())
+        .merge(billing::api_routes())
         .split_for_parts()
 }
 
@@ -65,6 +66,7 @@ pub fn router(app: App) -> Router {
         .merge(patients::routes())
         .merge(appointments::routes())
         .merge(encounters::routes())
+        .merge(billing::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))

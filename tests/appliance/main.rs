@@ -4,8 +4,10 @@
 mod support;
 
 mod accounts;
+mod appointments;
 mod architecture;
 mod audit;
+mod billing;
 mod encounters;
 mod migrations;
 mod tenancy;

@@ -80,7 +80,7 @@ pub(super) async fn status(
 
 /// `appointments/cancel.html`.
 #[derive(serde::Serialize)]
-struct CancelPage {
+pub(super) struct CancelPage {
     id: AppointmentId,
     version: i32,
     who: String,
@@ -155,7 +155,7 @@ struct Person {
 
 /// `appointments/participants.html`.
 #[derive(serde::Serialize)]
-struct ParticipantsPage {
+pub(super) struct ParticipantsPage {
     id: AppointmentId,
     who: String,
     when: String,

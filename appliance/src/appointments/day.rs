@@ -138,7 +138,7 @@ struct Panels {
 
 /// `appointments/day.html`.
 #[derive(serde::Serialize)]
-struct DayPage {
+pub(super) struct DayPage {
     shell: Shell,
     view: &'static str,
     date: String,
@@ -164,7 +164,7 @@ struct DayPage {
 
 /// `appointments/panels.html`.
 #[derive(serde::Serialize)]
-struct PanelsPage {
+pub(super) struct PanelsPage {
     columns: Vec<Column>,
     panels: Panels,
 }

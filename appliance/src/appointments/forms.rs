@@ -88,7 +88,7 @@ pub(super) struct NewForm {
 
 /// `appointments/new.html` and `appointments/block.html`.
 #[derive(serde::Serialize)]
-struct NewPage {
+pub(super) struct NewPage {
     form: NewForm,
     patient_name: String,
     practitioners: Vec<Choice>,
@@ -109,13 +109,13 @@ struct Slots {
 
 /// `appointments/slots.html`.
 #[derive(serde::Serialize)]
-struct SlotsPage {
+pub(super) struct SlotsPage {
     slots: Slots,
 }
 
 /// `appointments/block.html`.
 #[derive(serde::Serialize)]
-struct BlockPage {
+pub(super) struct BlockPage {
     form: NewForm,
     practitioners: Vec<Choice>,
     errors: BTreeMap<String, String>,

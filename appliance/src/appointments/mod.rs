@@ -72,3 +72,32 @@ pub fn api_routes() -> OpenApiRouter<App> {
         .routes(routes!(api::list_appointments, api::create_appointment))
         .routes(routes!(api::get_appointment))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::{Page, Templates};
+
+    fn renders<P: Page>() {
+        let templates = Templates::new(&[TEMPLATES]).unwrap();
+        let samples = P::samples();
+        assert!(!samples.is_empty());
+        for sample in samples {
+            let text = templates.render(&sample).unwrap();
+            assert!(!text.contains("style="), "{}: the security policy forbids style attributes", P::TEMPLATE);
+        }
+    }
+
+    #[test]
+    fn every_page_renders_its_samples() {
+        renders::<day::DayPage>();
+        renders::<day::PanelsPage>();
+        renders::<forms::CardPage>();
+        renders::<forms::NewPage>();
+        renders::<forms::SlotsPage>();
+        renders::<forms::BlockPage>();
+        renders::<changes::CancelPage>();
+        renders::<changes::ParticipantsPage>();
+        renders::<waiting_pages::WaitingPage>();
+    }
+}

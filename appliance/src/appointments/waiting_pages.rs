@@ -49,7 +49,7 @@ struct Day {
 
 /// `appointments/waiting_new.html`.
 #[derive(serde::Serialize)]
-struct WaitingPage {
+pub(super) struct WaitingPage {
     form: WaitingForm,
     patient_name: String,
     with: Vec<Choice>,

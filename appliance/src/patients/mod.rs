@@ -18,7 +18,7 @@ mod search;
 mod store;
 mod timeline;
 
-pub use actions::add;
+pub use actions::{add, matching};
 pub use banner::{Banner, BannerAlert, BannerAllergies, BannerAllergy, banner};
 pub use details::{AllergyAnswer, Demographics, Details, NewAllergy};
 pub use identity::{Identity, Passport, SaId, SaIdError, Sex};
