@@ -54,16 +54,16 @@ async fn booking_in(clinic: &Clinic, practice: &Practice, practitioner: Practiti
 }
 
 /// A clinic with one visit open: Naledi's, of Thandiwe Khumalo.
-struct Open {
-    clinic: Clinic,
-    naledi: Client,
-    patient: PatientId,
-    booking: AppointmentId,
-    id: String,
+pub struct Open {
+    pub clinic: Clinic,
+    pub naledi: Client,
+    pub patient: PatientId,
+    pub booking: AppointmentId,
+    pub id: String,
 }
 
 impl Open {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let clinic = Clinic::start().await;
         let patient = clinic.patient("Khumalo", "Thandiwe").await;
         let booking = booking_in(&clinic, &clinic.practice, clinic.practice.physio, &[patient]).await;
@@ -73,11 +73,11 @@ impl Open {
         Self { clinic, naledi, patient, booking, id }
     }
 
-    fn path(&self, rest: &str) -> String {
+    pub fn path(&self, rest: &str) -> String {
         format!("/encounters/{}{rest}", self.id)
     }
 
-    async fn save(&self, version: i64, fields: Value) -> Reply {
+    pub async fn save(&self, version: i64, fields: Value) -> Reply {
         let mut body = json!({ "version": version });
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         self.naledi.put_json(&self.path("/note"), &body).await
