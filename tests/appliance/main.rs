@@ -8,6 +8,7 @@ mod appointments;
 mod architecture;
 mod audit;
 mod billing;
+mod drafts;
 mod encounters;
 mod migrations;
 mod patients;

@@ -144,7 +144,7 @@ pub fn read(
     let answer: Answer = serde_json::from_str(answer.trim()).map_err(|_| AnswerError::NotJson)?;
     let mut out: Vec<DraftSentence> = Vec::new();
     for Sentence { text, sources } in answer.sentences {
-        let text = tidy(&text);
+        let text = tidy(without_number(&text, given));
         let words = text.split_whitespace().count();
         if words < 2 && !given.iter().any(|s| s.text.split_whitespace().count() < 2)
             || text.chars().filter(|c| c.is_alphabetic()).count() < 2
@@ -212,6 +212,21 @@ pub fn own_words(section: Section, statement: &Statement) -> DraftSentence {
         sources: vec![statement.number],
         flags: Vec::new(),
         origin: Origin::OwnWords,
+    }
+}
+
+/// Small models repeat the line's number before its words: "[3] bit of swelling", "3. bit of swelling".
+fn without_number<'a>(text: &'a str, given: &[&Statement]) -> &'a str {
+    let rest = text.trim_start();
+    let bracketed = rest.starts_with('[');
+    let digits = rest.trim_start_matches('[');
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let is_line = digits[..end].parse().is_ok_and(|n: u32| given.iter().any(|s| s.number == n));
+    let marks: &[char] = if bracketed { &[']'] } else { &['.', ')', ':'] };
+    match digits[end..].strip_prefix(marks) {
+        // "2.5 kg" is a figure and no line.
+        Some(after) if is_line && (bracketed || after.starts_with(' ')) => after.trim_start(),
+        _ => text,
     }
 }
 
@@ -289,6 +304,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(found[0].flags[0].kind, FlagKind::Unsourced);
+    }
+
+    #[test]
+    fn a_repeated_line_number_is_no_part_of_the_sentence() {
+        let all = statements();
+        let given: Vec<&Statement> = all.iter().collect();
+        for (text, kept) in [("[1] flex 0-115", "flex 0-115"), ("1. flex", "flex"), ("2) quads", "quads"), ("4. other", "4. other"), ("2.5 kg", "2.5 kg"), ("[9] x", "[9] x"), ("3 sets", "3 sets")] {
+            assert_eq!(without_number(text, &given), kept);
+        }
     }
 
     #[test]

@@ -132,7 +132,10 @@ impl Note {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         match text.char_indices().nth(60) {
             None => text,
-            Some((at, _)) => format!("{}…", text[..at].rsplit_once(' ').map_or(&text[..at], |(head, _)| head)),
+            Some((at, _)) => {
+                let words = text[..at].rsplit_once(' ').map_or(&text[..at], |(head, _)| head);
+                format!("{}…", words.trim_end_matches(['.', ',', ';', ':']))
+            }
         }
     }
 }

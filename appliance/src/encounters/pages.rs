@@ -50,10 +50,12 @@ pub(super) async fn allow(app: &App, session: &Session, permission: Permission, 
 async fn refuse(app: &App, session: &Session, id: Option<EncounterId>, reason: &'static str) -> Result<()> {
     let mut event = AuditEvent::new(Action::Refuse, "Note").reason(reason);
     let mut tx = app.begin(session).await?;
-    if let Some(id) = id {
-        if let Some(patient) = store::patient_of(tx.conn(), id).await? {
-            event = event.id(id.0).patient(patient);
-        }
+    let patient = match id {
+        Some(id) => store::patient_of(tx.conn(), id).await?,
+        None => None,
+    };
+    if let Some((id, patient)) = id.zip(patient) {
+        event = event.id(id.0).patient(patient);
     }
     tx.record(event).await?;
     tx.commit().await

@@ -449,7 +449,7 @@ mod tests {
         fn all<P: Page>(templates: &crate::web::Templates) -> Vec<String> {
             P::samples().iter().map(|p| templates.render(p).unwrap_or_else(|e| panic!("{}: {e:?}", P::TEMPLATE))).collect()
         }
-        let templates = crate::app::templates().unwrap();
+        let templates = crate::web::Templates::new(&[crate::encounters::TEMPLATES]).unwrap();
         let pages = all::<VisitPage>(&templates);
         assert!(pages[0].contains("data-state=\"warn\""), "a sentence without a source is amber");
         assert!(pages[3].contains("Signed by Naledi Mokoena") && !pages[3].contains("id=\"note\""), "a signed note has no form");

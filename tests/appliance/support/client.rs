@@ -101,6 +101,19 @@ impl Client {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
+    /// Posts JSON and gives the response while its events still stream.
+    pub async fn stream(&self, path: &str, body: &serde_json::Value) -> http::Response<Body> {
+        let mut request = Request::post(path)
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        if let Some((name, value)) = &self.credentials {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }

@@ -1,5 +1,5 @@
 // The visit: the clinician's lines and note, the AI draft, signing.
-import { $, $$, confirm, explain, on, send, toast } from './lib.js';
+import { $, $$, confirm, explain, on, parse, send, toast } from './lib.js';
 import { startAutosave } from './chart/autosave.js';
 import { startDraft } from './chart/draft.js';
 import { Kept } from './chart/kept.js';
@@ -22,6 +22,14 @@ on('keydown', '[data-tab]', (event, tab) => {
   const next = tabs[(tabs.indexOf(tab) + by + tabs.length) % tabs.length];
   next.focus();
   showPart(next.dataset.tab);
+});
+
+// A score was added in the dialog: the trend takes it in where it stands.
+document.addEventListener('hadada:dialog', ({ detail }) => {
+  const trends = parse(detail.html ?? '').querySelector('#trends');
+  if (!trends) return;
+  $('#trends').replaceWith(trends);
+  toast('The score is in the trend.');
 });
 
 const form = $('#note');

@@ -18,6 +18,7 @@ export async function startAutosave({ encounter, form, kept }) {
   let running = null;
   let paused = false; // a conflict or a refusal waits for a person
   let wait = 2000;
+  let echoes = 0; // own saves that the server still tells this page of
 
   const read = () => Object.fromEntries(fields.map((name) => [name, form.elements[name].value]));
   const write = (values) => {
@@ -51,6 +52,7 @@ export async function startAutosave({ encounter, form, kept }) {
     wait = Math.min(wait * 2, 30_000);
   };
   const done = (body, answer) => {
+    if (answer.version > version) echoes += 1;
     version = answer.version;
     form.elements.version.value = version;
     saved = JSON.stringify(body);
@@ -193,7 +195,12 @@ export async function startAutosave({ encounter, form, kept }) {
   const alsoOpen = () => message('note-also', 'info', 'This note is also open in another tab. What you save there appears here.');
   others.postMessage('hello');
   addEventListener('pagehide', () => others.postMessage('bye'));
-  document.addEventListener('hadada:encounter', ({ detail }) => { if (detail.id === encounter) newer(); });
+  document.addEventListener('hadada:encounter', async ({ detail }) => {
+    if (detail.id !== encounter) return;
+    await running;
+    if (echoes > 0) echoes -= 1;
+    else newer();
+  });
 
   // --- events -----------------------------------------------------------------------------------------
 
