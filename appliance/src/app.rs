@@ -6,14 +6,17 @@ use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::StatusCode;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::CompressionLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, appointments, audit, patients, practices, web};
+use crate::{accounts, appointments, audit, billing, encounters, patients, practices, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -23,7 +26,7 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES])
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES, encounters::TEMPLATES, billing::TEMPLATES])
 }
 
 #[derive(OpenApi)]
@@ -35,6 +38,8 @@ fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(practices::api_routes())
         .merge(patients::api_routes())
         .merge(appointments::api_routes())
+        .merge(encounters::api_routes())
+        .merge(billing::api_routes())
         .split_for_parts()
 }
 
@@ -44,27 +49,38 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     api().1
 }
 
+/// Pages travel compressed; event streams, PDFs and what is small do not.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let worth_it = SizeAbove::new(2048).and(NotForContentType::SSE).and(NotForContentType::IMAGES).and(NotForContentType::const_new("application/pdf"));
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it)
+}
+
 /// All routes, ready to serve.
 pub fn router(app: App) -> Router {
     let (api, document) = api();
     let document = axum::Json(document);
     Router::new()
         .route("/", get(|| async { Redirect::to("/day") }))
-        .merge(accounts::routes())
+        .merge(accounts::routes(&app.limits))
         .merge(audit::routes())
         .merge(patients::routes())
         .merge(appointments::routes())
+        .merge(encounters::routes())
+        .merge(billing::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))
+        .layer(app.limits.session())
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, std::time::Duration::from_secs(120)))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(compression())
         .layer(CsrfLayer::new())
         .route("/a/{file}", get(web::serve_asset))
         .route("/sw.js", get(web::serve_asset))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .layer(axum::Extension(accounts::Passwords::default()))
+        .layer(axum::Extension(encounters::Running::default()))
         .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
         .layer(middleware::from_fn_with_state(app.clone(), web::render_errors))
         .layer(middleware::from_fn_with_state(app.clone(), web::security_headers))

@@ -3,7 +3,7 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 
 /// An amount in South African rand, kept to the cent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, sqlx::Type, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, sqlx::Type, utoipa::ToSchema)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 #[schema(value_type = String, example = "650.00")]
@@ -48,6 +48,13 @@ impl Rand {
             return Err("The amount is too large.");
         }
         Ok(Self::rounded(amount))
+    }
+}
+
+/// `"650.00"`: text, so that no program between makes a float of it, and always two decimals, also where Postgres gives none.
+impl serde::Serialize for Rand {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{:.2}", self.0))
     }
 }
 
@@ -99,6 +106,7 @@ mod tests {
         assert!(Rand::parse("12,345").is_err());
         assert!(Rand::parse("abc").is_err());
         assert!(Rand::parse("-5").unwrap().is_negative());
+        assert_eq!(serde_json::to_string(&Rand(Decimal::ZERO)).unwrap(), "\"0.00\"");
     }
 
     proptest::proptest! {

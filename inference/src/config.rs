@@ -84,11 +84,17 @@ impl Config {
             None => Table::default(),
         };
         let need = |value: Option<PathBuf>, name: &str| {
-            value.filter(|p| !p.as_os_str().is_empty()).with_context(|| format!("{name} is not set: give --{name}, or {name} in the [inference] table"))
+            value
+                .filter(|p| !p.as_os_str().is_empty())
+                .with_context(|| {
+                    format!("{name} is not set: give --{name}, or {name} in the [inference] table")
+                })
         };
         let worker = match options.worker.or(table.worker) {
             Some(path) => path,
-            None => std::env::current_exe().context("finding my own program file")?.with_file_name("hadada-worker"),
+            None => std::env::current_exe()
+                .context("finding my own program file")?
+                .with_file_name("hadada-worker"),
         };
         let config = Config {
             socket: need(options.socket.or(table.socket), "socket")?,
@@ -110,12 +116,17 @@ impl Config {
 
     /// The name the model has on the API before the worker has said it.
     pub fn model_name(&self) -> String {
-        self.model.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned())
+        self.model.file_stem().map_or_else(
+            || "model".into(),
+            |stem| stem.to_string_lossy().into_owned(),
+        )
     }
 }
 
 fn read(path: &Path) -> anyhow::Result<Table> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-    let file: File = toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} can't be read", path.display()))?;
+    let file: File = toml::from_str(&text)
+        .with_context(|| format!("{} is not a valid configuration", path.display()))?;
     Ok(file.inference)
 }

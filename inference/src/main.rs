@@ -25,11 +25,18 @@ fn main() -> std::process::ExitCode {
 
 fn start() -> anyhow::Result<()> {
     let config = config::Config::from_options(config::Options::parse())?;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HADADA_INFERENCE_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HADADA_INFERENCE_LOG")
+        .unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     // One thread: the front moves a few hundred small messages a second. It also has to be the thread that starts
     // workers, because the kernel ends a worker when the *thread* that started it ends.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(config))
 }
 
@@ -45,7 +52,8 @@ async fn serve(config: config::Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("telling systemd that we are ready")?;
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])
+        .context("telling systemd that we are ready")?;
     tracing::info!(socket = %config.socket.display(), "listening");
     http::serve(listener, front.handle(), metrics, stop).await;
     tracing::info!("stopping");

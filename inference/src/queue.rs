@@ -25,7 +25,12 @@ pub struct Queue<T> {
 impl<T: Waiting> Queue<T> {
     /// An empty queue.
     pub fn new(capacity: usize) -> Queue<T> {
-        Queue { interactive: VecDeque::new(), background: VecDeque::new(), capacity, passed_over: 0 }
+        Queue {
+            interactive: VecDeque::new(),
+            background: VecDeque::new(),
+            capacity,
+            passed_over: 0,
+        }
     }
 
     /// How many wait.
@@ -37,8 +42,16 @@ impl<T: Waiting> Queue<T> {
     /// they never shut people out.
     pub fn push(&mut self, item: T) -> Result<(), T> {
         let (lane, room) = match item.priority() {
-            Priority::Interactive => (&mut self.interactive, self.capacity.saturating_sub(self.background.len())),
-            Priority::Background => (&mut self.background, self.capacity.div_ceil(2).min(self.capacity.saturating_sub(self.interactive.len()))),
+            Priority::Interactive => (
+                &mut self.interactive,
+                self.capacity.saturating_sub(self.background.len()),
+            ),
+            Priority::Background => (
+                &mut self.background,
+                self.capacity
+                    .div_ceil(2)
+                    .min(self.capacity.saturating_sub(self.interactive.len())),
+            ),
         };
         if lane.len() >= room {
             return Err(item);
@@ -57,7 +70,9 @@ impl<T: Waiting> Queue<T> {
 
     /// The next one.
     pub fn pop(&mut self) -> Option<T> {
-        if !self.background.is_empty() && (self.interactive.is_empty() || self.passed_over >= PATIENCE) {
+        if !self.background.is_empty()
+            && (self.interactive.is_empty() || self.passed_over >= PATIENCE)
+        {
             self.passed_over = 0;
             return self.background.pop_front();
         }
@@ -69,10 +84,12 @@ impl<T: Waiting> Queue<T> {
 
     /// Takes one out, wherever it stands.
     pub fn remove(&mut self, id: RequestId) -> Option<T> {
-        [&mut self.interactive, &mut self.background].into_iter().find_map(|lane| {
-            let place = lane.iter().position(|item| item.id() == id)?;
-            lane.remove(place)
-        })
+        [&mut self.interactive, &mut self.background]
+            .into_iter()
+            .find_map(|lane| {
+                let place = lane.iter().position(|item| item.id() == id)?;
+                lane.remove(place)
+            })
     }
 }
 
@@ -94,13 +111,22 @@ mod tests {
     }
 
     fn item(id: u64, background: bool) -> Item {
-        Item(id, if background { Priority::Background } else { Priority::Interactive })
+        Item(
+            id,
+            if background {
+                Priority::Background
+            } else {
+                Priority::Interactive
+            },
+        )
     }
 
     #[test]
     fn background_fills_only_half() {
         let mut queue = Queue::new(4);
-        let taken = (0..5).filter(|&i| queue.push(item(i, true)).is_ok()).count();
+        let taken = (0..5)
+            .filter(|&i| queue.push(item(i, true)).is_ok())
+            .count();
         assert_eq!(taken, 2);
         assert!(queue.push(item(9, false)).is_ok());
     }

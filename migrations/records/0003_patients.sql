@@ -30,7 +30,7 @@ CREATE TABLE patients (
     -- Letters and digits only, lower-case, accents folded: "family given preferred file phone" and "given family".
     -- The collation "C" lets one index serve prefixes, order and paging.
     search_text     text COLLATE "C" NOT NULL,
-    search_given    text COLLATE "C" NOT NULL,
+    search_given    text COLLATE "C" NOT NULL DEFAULT '',
     version         integer NOT NULL DEFAULT 1,
     created_at      timestamptz NOT NULL,
     created_by      uuid NOT NULL,

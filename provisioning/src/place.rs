@@ -61,7 +61,7 @@ impl Place {
         self.keys().join("master.key")
     }
 
-    /// The public half of the recovery key, in hex. The other half exists on paper only.
+    /// The public half of the recovery key: 32 bytes. The other half exists on paper only.
     pub fn recovery_public_key(&self) -> PathBuf {
         self.keys().join("recovery.pub")
     }

@@ -7,4 +7,7 @@ mod accounts;
 mod appointments;
 mod architecture;
 mod audit;
+mod billing;
+mod encounters;
+mod migrations;
 mod tenancy;

@@ -170,7 +170,7 @@ async fn another_practices_rows_can_be_neither_read_nor_written_nor_referenced()
 async fn the_search_function_stays_in_its_practice() {
     let clinic = Clinic::start().await;
     clinic.patient("Khumalo", "Thandiwe").await;
-    let search = "SELECT count(*) FROM search_patients(ARRAY['khumalo'], NULL, NULL, 10)";
+    let search = "SELECT count(*) FROM search_patients('khumalo', ARRAY['khumalo'], '{}', '{}', NULL, NULL, 10)";
     let mut own = clinic.tx().await;
     assert_eq!(sqlx::query_scalar::<_, i64>(search).fetch_one(own.conn()).await.unwrap(), 1);
     let mut other = clinic.tx_in(&clinic.elsewhere).await;

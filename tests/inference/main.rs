@@ -1,1 +1,7 @@
-//! Tests.
+//! The inference daemon as its clients see it: real processes, the real model, the real socket.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod answers;
+mod faults;
+mod support;

@@ -10,7 +10,7 @@ use crate::{Home, hadadactl};
 fn status(inference: &str, unsealed: i64) -> String {
     json!({
         "version": "0.1.0", "database": "ok", "migrations": "ok", "inference": inference,
-        "audit": { "sealed": 12, "unsealed": unsealed }, "disk": { "free": 1, "total": 2 },
+        "audit": { "sealed": 0, "unsealed": unsealed },
     })
     .to_string()
 }
@@ -34,9 +34,9 @@ async fn a_healthy_box_has_no_fault() {
     let out = out.good();
     for line in [
         "ok    master key",
-        "ok    certificate: good for 47 days",
+        "ok    certificate: good for 4",
         "ok    database: ok",
-        "12 events sealed",
+        "0 events sealed, 1 waiting",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
@@ -93,4 +93,31 @@ async fn a_box_that_is_off_is_a_fault_and_not_an_error() {
         .await
         .fault();
     assert!(out.contains("FAULT hadada: hadada is not running"), "{out}");
+}
+
+#[tokio::test]
+async fn a_log_behind_its_head_is_a_fault() {
+    use ed25519_dalek::SigningKey;
+    use hadada_audit_log::{Head, Leaf, Seal};
+
+    let home = Home::new().await;
+    let key = SigningKey::from_bytes(&home.read("keys/audit.key").try_into().unwrap());
+    let mut leaves = [Leaf {
+        event_id: uuid::Uuid::from_u128(1),
+        hash: [1; 32],
+    }];
+    let seal = Seal::sign(None, &mut leaves, 0, &key).unwrap();
+    std::fs::write(
+        home.path("audit/head.json"),
+        Head::sign(&seal, &key).to_json(),
+    )
+    .unwrap();
+    listen(&home, "run/admin.sock", |_, _| (200, status("ok", 0)));
+    let out = hadadactl(&["doctor", "--dir", home.dir(), "--port", "1"])
+        .await
+        .fault();
+    assert!(
+        out.contains("it counts 1 events, the database only 0: the log was cut short"),
+        "{out}"
+    );
 }

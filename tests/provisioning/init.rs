@@ -25,7 +25,9 @@ async fn a_new_box_has_secrets_only_its_owner_can_read() {
     ] {
         assert_eq!(mode(&home.path(secret)), 0o600, "{secret}");
     }
-    assert_eq!(home.read("keys/master.key").len(), 32);
+    for key in ["keys/master.key", "keys/audit.key", "keys/recovery.pub"] {
+        assert_eq!(home.read(key).len(), 32, "{key}");
+    }
     assert_ne!(home.read("keys/master.key"), home.read("keys/audit.key"));
     assert!(std::fs::read_dir(home.path("keys")).unwrap().all(|entry| {
         !entry

@@ -13,12 +13,13 @@ pub use tokens::{TokenRequest, create_token};
 use axum::Router;
 use axum::routing::{get, post};
 
-use crate::web::App;
+use crate::web::{App, Limits};
 
 /// Templates of this room.
 pub const TEMPLATES: &[(&str, &str)] = &[("accounts/login.html", include_str!("../web/login.html"))];
 
 /// Pages of this room.
-pub fn routes() -> Router<App> {
-    Router::new().route("/login", get(pages::show).post(pages::sign_in)).route("/logout", post(pages::sign_out)).route("/session", get(pages::current))
+pub fn routes(limits: &Limits) -> Router<App> {
+    let sign_in = get(pages::show).post(pages::sign_in).layer(limits.sign_in());
+    Router::new().route("/login", sign_in).route("/logout", post(pages::sign_out)).route("/session", get(pages::current))
 }

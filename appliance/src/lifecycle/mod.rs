@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::inference::{Health, Inference};
 use crate::keys::Keyring;
-use crate::web::{App, Events, Parts};
+use crate::web::{App, Events, Limits, Parts};
 
 /// Puts the program's parts together; opens nothing but files.
 ///
@@ -39,6 +39,7 @@ pub fn assemble(config: Config, clock: Clock) -> anyhow::Result<App> {
         inference,
         ai: ArcSwap::from_pointee(starting),
         templates,
+        limits: Limits::default(),
         events: Events::default(),
         typeset,
     }))
@@ -67,6 +68,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let sealing = tokio::spawn(sealer.run(stop.clone()));
     let listening = tokio::spawn(crate::web::listen(app.clone()));
     let watching = tokio::spawn(crate::web::watch_inference(app.clone(), stop.clone()));
+    let tidying = tokio::spawn(crate::web::tidy_limits(app.clone(), stop.clone()));
     let watched = certificates.clone();
     let reloading = tokio::spawn(async move { watched.watch().await });
 
@@ -86,7 +88,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     stop.cancel();
     reloading.abort();
-    for task in [admin, sealing, listening, watching] {
+    for task in [admin, sealing, listening, watching, tidying] {
         // A task that panicked has said so; stopping goes on.
         let _ended = task.await;
     }

@@ -10,7 +10,7 @@ use super::store::{self, Candidate, PatientRow, Record, SealedIdentity, Summary,
 use super::{file_number, rules::SameAs};
 use crate::db::{Action, AuditEvent, PracticeTx, constraint_is};
 use crate::error::{Error, Result};
-use crate::ids::{PatientId, UserId};
+use crate::ids::{PatientId, PracticeId, UserId};
 use crate::keys::{PatientKey, Place};
 use crate::web::{App, FormId, Session, claim};
 
@@ -238,6 +238,24 @@ pub(super) struct Found {
     pub next: Option<String>,
 }
 
+async fn identity_indexes(app: &App, practice: PracticeId, wanted: &Wanted) -> Result<Vec<Vec<u8>>> {
+    let mut indexes = Vec::with_capacity(wanted.identities.len());
+    for (kind, value) in &wanted.identities {
+        indexes.push(app.keys.blind_index(practice, "patients.identity", &format!("{kind}:{value}")).await?);
+    }
+    Ok(indexes)
+}
+
+/// Patients that fit what was typed, best first, for another room's search; the caller records whom it shows.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn matching(app: &App, tx: &mut PracticeTx, typed: &str, limit: i32) -> Result<Vec<PatientId>> {
+    let Some(wanted) = Wanted::parse(typed) else { return Ok(Vec::new()) };
+    let indexes = identity_indexes(app, tx.practice(), &wanted).await?;
+    Ok(store::search(tx.conn(), &wanted, &indexes, 0, limit).await?.into_iter().map(|p| p.id).collect())
+}
+
 /// Most places into a search's results that paging goes.
 const DEEPEST: i32 = 400;
 
@@ -253,10 +271,7 @@ pub(super) async fn find(app: &App, session: &Session, typed: &str, cursor: Opti
             None => 0,
             Some(text) => text.strip_prefix('s').and_then(|n| n.parse::<i32>().ok()).filter(|n| (0..=DEEPEST).contains(n)).ok_or_else(bad_cursor)?,
         };
-        let mut indexes = Vec::with_capacity(wanted.identities.len());
-        for (kind, value) in &wanted.identities {
-            indexes.push(app.keys.blind_index(tx.practice(), "patients.identity", &format!("{kind}:{value}")).await?);
-        }
+        let indexes = identity_indexes(app, tx.practice(), wanted).await?;
         (store::search(tx.conn(), wanted, &indexes, skip, more).await?, skip)
     } else if typed.trim().is_empty() {
         let after = cursor.map(|c| c.parse::<PatientId>().map_err(|_| bad_cursor())).transpose()?;

@@ -18,7 +18,7 @@ mod search;
 mod store;
 mod timeline;
 
-pub use actions::add;
+pub use actions::{add, matching};
 pub use banner::{Banner, BannerAlert, BannerAllergies, BannerAllergy, banner};
 pub use details::{AllergyAnswer, Demographics, Details, NewAllergy};
 pub use identity::{Identity, Passport, SaId, SaIdError, Sex};
@@ -72,7 +72,7 @@ mod tests {
     use crate::web::Page;
 
     fn render<P: Page>() {
-        let templates = crate::app::templates().unwrap();
+        let templates = crate::web::Templates::new(&[super::TEMPLATES]).unwrap();
         for sample in P::samples() {
             let text = templates.render(&sample).unwrap();
             assert!(!text.contains("style=") && !text.contains(" onclick"), "the security policy forbids inline code: {}", P::TEMPLATE);

@@ -5,6 +5,7 @@ mod errors;
 mod events;
 mod form;
 mod headers;
+mod limits;
 mod idempotency;
 mod page;
 mod session;
@@ -14,6 +15,7 @@ pub use errors::render_errors;
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
 pub use headers::{SECURITY_POLICY, security_headers};
+pub use limits::Limits;
 pub use idempotency::claim;
 pub use page::{Page, Shell, Templates, html};
 pub use session::{COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie, token_hash};
@@ -51,6 +53,8 @@ pub struct Parts {
     pub ai: ArcSwap<Health>,
     /// Page templates.
     pub templates: Templates,
+    /// How often one may ask.
+    pub limits: Limits,
     /// Changes to tell open pages of.
     pub events: Events,
     /// Program that writes PDFs.
@@ -85,6 +89,17 @@ impl App {
     /// When the database does not answer.
     pub async fn begin_with(&self, session: &Session, event: crate::db::AuditEvent) -> Result<PracticeTx> {
         PracticeTx::open_with(&self.db, &session.actor(), self.clock.now(), event).await
+    }
+}
+
+/// Forgets quiet callers, once a minute, until the program stops.
+pub async fn tidy_limits(app: App, stop: tokio_util::sync::CancellationToken) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(60));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => app.limits.tidy(),
+            () = stop.cancelled() => return,
+        }
     }
 }
 

@@ -35,7 +35,10 @@ unsafe impl Sync for RowsOut {}
 impl Activations {
     /// Makes room for rows of a matrix with `columns` columns, which must be a multiple of 32. Keeps its memory.
     pub(crate) fn reshape(&mut self, rows: usize, columns: usize) -> RowsOut {
-        assert!(columns.is_multiple_of(BLOCK), "{columns} columns are not a multiple of {BLOCK}");
+        assert!(
+            columns.is_multiple_of(BLOCK),
+            "{columns} columns are not a multiple of {BLOCK}"
+        );
         let blocks = rows * columns / BLOCK;
         (self.rows, self.columns) = (rows, columns);
         if self.bytes.len() < rows * columns {
@@ -71,7 +74,8 @@ pub(crate) unsafe fn quantise_row<S: Simd>(x: *const f32, out: RowsOut, row: usi
             let inverse = S::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
             let scale = largest / 127.0;
             let bytes = out.bytes.add(row * out.columns + b * BLOCK);
-            let sum = S::store_bytes(S::mul(low, inverse), bytes) + S::store_bytes(S::mul(high, inverse), bytes.add(16));
+            let sum = S::store_bytes(S::mul(low, inverse), bytes)
+                + S::store_bytes(S::mul(high, inverse), bytes.add(16));
             let i = row * blocks + b;
             *out.scales.add(i) = scale;
             *out.weighted.add(i) = scale * sum as f32;
@@ -84,7 +88,13 @@ pub(crate) unsafe fn quantise_row<S: Simd>(x: *const f32, out: RowsOut, row: usi
 ///
 /// Safety: the instruction set is present; the three have `n` elements, a multiple of 16.
 #[inline(always)]
-pub(crate) unsafe fn rms_norm<S: Simd>(x: *const f32, weight: *const f32, n: usize, epsilon: f32, out: *mut f32) {
+pub(crate) unsafe fn rms_norm<S: Simd>(
+    x: *const f32,
+    weight: *const f32,
+    n: usize,
+    epsilon: f32,
+    out: *mut f32,
+) {
     // SAFETY: within the rows, by the caller's promise.
     unsafe {
         let mut squares = S::splat(0.0);

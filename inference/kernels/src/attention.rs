@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_range_loop,
+    reason = "iterator adapters are closures, in which the instruction set is not on"
+)]
+
 use crate::simd::Simd;
 
 /// Positions in one block of the key and value cache.
@@ -31,7 +36,9 @@ impl KvLayout {
 
     /// Where a head's keys (`values` false) or values (true) begin.
     fn head_start(&self, block: usize, layer: usize, values: bool, head: usize) -> usize {
-        (((block * self.layers + layer) * 2 + usize::from(values)) * self.heads + head) * KV_BLOCK * self.head_size
+        (((block * self.layers + layer) * 2 + usize::from(values)) * self.heads + head)
+            * KV_BLOCK
+            * self.head_size
     }
 }
 
@@ -48,9 +55,16 @@ impl AttendRow<'_> {
     /// Panics unless the row's blocks reach its position and lie within a cache of `elements`.
     pub(crate) fn check(&self, layout: &KvLayout, elements: usize) {
         let needed = self.position / KV_BLOCK + 1;
-        assert!(self.blocks.len() >= needed, "position {} lies outside its blocks", self.position);
+        assert!(
+            self.blocks.len() >= needed,
+            "position {} lies outside its blocks",
+            self.position
+        );
         let blocks = elements / layout.block_elements();
-        assert!(self.blocks[..needed].iter().all(|&b| (b as usize) < blocks), "a block lies outside the cache");
+        assert!(
+            self.blocks[..needed].iter().all(|&b| (b as usize) < blocks),
+            "a block lies outside the cache"
+        );
     }
 }
 
@@ -79,7 +93,10 @@ impl Rotation {
     }
 
     pub(crate) fn check(&self, rows: usize, head_size: usize) {
-        assert!(self.pairs * 2 <= head_size && self.cosines.len() >= rows * self.pairs, "rotation of another shape");
+        assert!(
+            self.pairs * 2 <= head_size && self.cosines.len() >= rows * self.pairs,
+            "rotation of another shape"
+        );
     }
 
     /// Rotates one head of one row.
@@ -99,7 +116,10 @@ impl Rotation {
 ///
 /// Safety: the instruction set is present; the row was checked against the cache; nobody else touches this head.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; a struct would only rename them"
+)]
 pub(crate) unsafe fn store_head<S: Simd>(
     cache: *mut u16,
     layout: &KvLayout,
@@ -120,7 +140,8 @@ pub(crate) unsafe fn store_head<S: Simd>(
         None => source,
     };
     let block = at.blocks[at.position / KV_BLOCK] as usize;
-    let start = layout.head_start(block, layer, rotation.is_none(), head) + at.position % KV_BLOCK * size;
+    let start =
+        layout.head_start(block, layer, rotation.is_none(), head) + at.position % KV_BLOCK * size;
     for i in (0..size).step_by(16) {
         // SAFETY: `start` lies within the cache as the row was checked, and the source has `size` elements.
         unsafe { S::store_half(S::load(source.as_ptr().add(i)), cache.add(start + i)) };
@@ -131,7 +152,10 @@ pub(crate) unsafe fn store_head<S: Simd>(
 ///
 /// Safety: the instruction set is present; the row was checked against the cache, which nobody writes meanwhile.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; a struct would only rename them"
+)]
 pub(crate) unsafe fn attend_group<S: Simd>(
     cache: *const u16,
     layout: &KvLayout,
@@ -146,9 +170,15 @@ pub(crate) unsafe fn attend_group<S: Simd>(
     let size = layout.head_size;
     // More heads at once would not fit the registers.
     let together = if size <= 64 { 4 } else { 2 };
-    for (queries, out) in queries.chunks(together * size).zip(out.chunks_mut(together * size)) {
+    for (queries, out) in queries
+        .chunks(together * size)
+        .zip(out.chunks_mut(together * size))
+    {
         let mut turned = [0.0f32; 4 * MAX_HEAD];
-        for (source, target) in queries.chunks_exact(size).zip(turned.chunks_exact_mut(size)) {
+        for (source, target) in queries
+            .chunks_exact(size)
+            .zip(turned.chunks_exact_mut(size))
+        {
             rotation.turn(row, source, target);
         }
         // SAFETY: passed on; the array sizes follow from the match.
@@ -220,7 +250,11 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
                 let high = S::load(scores[g].as_ptr().add(16));
                 let top = maximum[g].max(S::largest(S::max(low, high)));
                 if top > maximum[g] {
-                    let shrink = if total[g] > 0.0 { (maximum[g] - top).exp() } else { 0.0 };
+                    let shrink = if total[g] > 0.0 {
+                        (maximum[g] - top).exp()
+                    } else {
+                        0.0
+                    };
                     total[g] *= shrink;
                     for w in &mut weighted[g] {
                         *w = S::mul(*w, S::splat(shrink));
@@ -250,7 +284,10 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
         for g in 0..G {
             let inverse = S::splat(1.0 / total[g]);
             for c in 0..C {
-                S::store(S::mul(weighted[g][c], inverse), out.as_mut_ptr().add(g * size + c * 16));
+                S::store(
+                    S::mul(weighted[g][c], inverse),
+                    out.as_mut_ptr().add(g * size + c * 16),
+                );
             }
         }
     }

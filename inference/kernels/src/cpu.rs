@@ -48,7 +48,10 @@ impl Cpu {
                 format!("this processor has no {}", isa.name()),
             ));
         }
-        Ok(Cpu { isa, pool: Pool::new(threads)? })
+        Ok(Cpu {
+            isa,
+            pool: Pool::new(threads)?,
+        })
     }
 
     /// The instruction set in use.
@@ -107,9 +110,15 @@ impl Cpu {
     fn product(&mut self, a: &Activations, products: &mut [(&Matrix, &mut [f32])], write: Write) {
         for (matrix, out) in products.iter() {
             assert_eq!(matrix.columns(), a.columns, "activations of another length");
-            assert!(out.len() >= a.rows * matrix.rows(), "no room for the product");
+            assert!(
+                out.len() >= a.rows * matrix.rows(),
+                "no room for the product"
+            );
         }
-        let parts: Vec<(&Matrix, Shared<f32>)> = products.iter_mut().map(|(m, out)| (*m, Shared(out.as_mut_ptr()))).collect();
+        let parts: Vec<(&Matrix, Shared<f32>)> = products
+            .iter_mut()
+            .map(|(m, out)| (*m, Shared(out.as_mut_ptr())))
+            .collect();
         let units = parts.iter().map(|(m, _)| m.tile_count()).sum();
         let isa = self.isa;
         let grain = self.grain(units);
@@ -131,8 +140,14 @@ impl Cpu {
 
     /// `silu(gate · a) × (up · a)`, the gated unit of the feed-forward layer. Both matrices have the same shape.
     pub fn gated(&mut self, a: &Activations, gate: &Matrix, up: &Matrix, out: &mut [f32]) {
-        assert!(gate.columns() == a.columns && up.columns() == a.columns, "activations of another length");
-        assert!(gate.rows() == up.rows() && out.len() >= a.rows * gate.rows(), "no room for the product");
+        assert!(
+            gate.columns() == a.columns && up.columns() == a.columns,
+            "activations of another length"
+        );
+        assert!(
+            gate.rows() == up.rows() && out.len() >= a.rows * gate.rows(),
+            "no room for the product"
+        );
         let out = Shared(out.as_mut_ptr());
         let isa = self.isa;
         let grain = self.grain(gate.tile_count());
@@ -158,8 +173,14 @@ impl Cpu {
         values: &[f32],
     ) {
         let width = layout.heads * layout.head_size;
-        assert!(keys.len() >= rows.len() * width && values.len() >= rows.len() * width, "too few keys or values");
-        assert!(layer < layout.layers && KvLayout::supports(layout.head_size), "a layer or head the cache doesn't have");
+        assert!(
+            keys.len() >= rows.len() * width && values.len() >= rows.len() * width,
+            "too few keys or values"
+        );
+        assert!(
+            layer < layout.layers && KvLayout::supports(layout.head_size),
+            "a layer or head the cache doesn't have"
+        );
         rows.iter().for_each(|row| row.check(layout, cache.len()));
         rotation.check(rows.len(), layout.head_size);
         let cache = Shared(cache.as_mut_ptr());
@@ -191,9 +212,18 @@ impl Cpu {
     ) {
         let width = queries.len() / rows.len().max(1);
         let group = width / layout.heads;
-        assert!(queries.len() == rows.len() * width && width == group * layout.heads, "queries of another shape");
-        assert!(group.is_multiple_of(layout.head_size) && out.len() >= queries.len(), "queries of another shape");
-        assert!(layer < layout.layers && KvLayout::supports(layout.head_size), "a layer or head the cache doesn't have");
+        assert!(
+            queries.len() == rows.len() * width && width == group * layout.heads,
+            "queries of another shape"
+        );
+        assert!(
+            group.is_multiple_of(layout.head_size) && out.len() >= queries.len(),
+            "queries of another shape"
+        );
+        assert!(
+            layer < layout.layers && KvLayout::supports(layout.head_size),
+            "a layer or head the cache doesn't have"
+        );
         rows.iter().for_each(|row| row.check(layout, cache.len()));
         rotation.check(rows.len(), layout.head_size);
         let out = Shared(out.as_mut_ptr());
@@ -210,13 +240,25 @@ impl Cpu {
 }
 
 #[inline(always)]
-unsafe fn normalise_rows<S: Simd>(x: &[f32], weight: &[f32], epsilon: f32, out: RowsOut, range: Range<usize>) {
+unsafe fn normalise_rows<S: Simd>(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    out: RowsOut,
+    range: Range<usize>,
+) {
     let n = weight.len();
     let mut scratch = vec![0.0; n];
     for row in range {
         // SAFETY: the caller checked the sizes and owns these rows.
         unsafe {
-            activations::rms_norm::<S>(x.as_ptr().add(row * n), weight.as_ptr(), n, epsilon, scratch.as_mut_ptr());
+            activations::rms_norm::<S>(
+                x.as_ptr().add(row * n),
+                weight.as_ptr(),
+                n,
+                epsilon,
+                scratch.as_mut_ptr(),
+            );
             activations::quantise_row::<S>(scratch.as_ptr(), out, row);
         }
     }
@@ -231,7 +273,13 @@ unsafe fn round_rows<S: Simd>(x: &[f32], columns: usize, out: RowsOut, range: Ra
 }
 
 #[inline(always)]
-unsafe fn tiles_product<S: Simd>(m: &Matrix, a: &Activations, tiles: Range<usize>, out: Shared<f32>, write: Write) {
+unsafe fn tiles_product<S: Simd>(
+    m: &Matrix,
+    a: &Activations,
+    tiles: Range<usize>,
+    out: Shared<f32>,
+    write: Write,
+) {
     for tile in tiles {
         let width = TILE.min(m.rows() - tile * TILE);
         for first in (0..a.rows).step_by(S::ROWS) {
@@ -253,7 +301,13 @@ unsafe fn tiles_product<S: Simd>(m: &Matrix, a: &Activations, tiles: Range<usize
 }
 
 #[inline(always)]
-unsafe fn tiles_gated<S: Simd>(gate: &Matrix, up: &Matrix, a: &Activations, tiles: Range<usize>, out: Shared<f32>) {
+unsafe fn tiles_gated<S: Simd>(
+    gate: &Matrix,
+    up: &Matrix,
+    a: &Activations,
+    tiles: Range<usize>,
+    out: Shared<f32>,
+) {
     for tile in tiles {
         let width = TILE.min(gate.rows() - tile * TILE);
         for first in (0..a.rows).step_by(S::ROWS) {
@@ -268,7 +322,10 @@ unsafe fn tiles_gated<S: Simd>(gate: &Matrix, up: &Matrix, a: &Activations, tile
                     let g = S::load(gates[r].as_ptr());
                     let e = S::exp(S::sub(S::splat(0.0), g));
                     let silu = S::div(g, S::add(S::splat(1.0), e));
-                    S::store(S::mul(silu, S::load(ups[r].as_ptr())), gates[r].as_mut_ptr());
+                    S::store(
+                        S::mul(silu, S::load(ups[r].as_ptr())),
+                        gates[r].as_mut_ptr(),
+                    );
                     let out = out.range((first + r) * gate.rows() + tile * TILE, width);
                     out.copy_from_slice(&gates[r][..width]);
                 }
@@ -292,11 +349,17 @@ unsafe fn store_heads<S: Simd>(
     let width = layout.heads * layout.head_size;
     for unit in range {
         let head = unit / 2;
-        let (source, rotation) = if unit % 2 == 0 { (keys, Some(rotation)) } else { (values, None) };
+        let (source, rotation) = if unit % 2 == 0 {
+            (keys, Some(rotation))
+        } else {
+            (values, None)
+        };
         for (r, &row) in rows.iter().enumerate() {
             let source = &source[r * width + head * layout.head_size..][..layout.head_size];
             // SAFETY: the caller checked the rows and owns this head.
-            unsafe { attention::store_head::<S>(cache.0, layout, layer, row, r, head, source, rotation) };
+            unsafe {
+                attention::store_head::<S>(cache.0, layout, layer, row, r, head, source, rotation)
+            };
         }
     }
 }
@@ -320,7 +383,17 @@ unsafe fn attend_units<S: Simd>(
         // SAFETY: the caller checked the rows; the unit's part of `out` is its own.
         unsafe {
             let out = out.range(start, group);
-            attention::attend_group::<S>(cache.as_ptr(), layout, layer, rows[r], r, head, rotation, &queries[start..start + group], out);
+            attention::attend_group::<S>(
+                cache.as_ptr(),
+                layout,
+                layer,
+                rows[r],
+                r,
+                head,
+                rotation,
+                &queries[start..start + group],
+                out,
+            );
         }
     }
 }

@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn a_number_between_two_halves_goes_to_the_even_one() {
         assert_eq!(super::from_f32(1.0 + 1.0 / 2048.0), super::from_f32(1.0));
-        assert_eq!(super::from_f32(1.0 + 3.0 / 2048.0), super::from_f32(1.0 + 4.0 / 2048.0));
+        assert_eq!(
+            super::from_f32(1.0 + 3.0 / 2048.0),
+            super::from_f32(1.0 + 4.0 / 2048.0)
+        );
         assert_eq!(super::from_f32(65520.0), 0x7c00);
         assert_eq!(super::from_f32(65519.0), 0x7bff);
     }

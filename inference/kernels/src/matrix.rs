@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_range_loop,
+    reason = "iterator adapters are closures, in which the instruction set is not on"
+)]
+
 use crate::activations::{Activations, BLOCK};
 use crate::half;
 use crate::simd::Simd;
@@ -29,7 +34,13 @@ impl WeightType {
     /// The weights of one block as plain numbers. `block` must have [`Self::block_bytes`] bytes.
     pub fn expand(self, block: &[u8], out: &mut [f32; BLOCK]) {
         let scale = half::to_f32(u16::from_le_bytes([block[0], block[1]]));
-        let nibble = |bytes: &[u8], i: usize| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 };
+        let nibble = |bytes: &[u8], i: usize| {
+            if i < 16 {
+                bytes[i] & 15
+            } else {
+                bytes[i - 16] >> 4
+            }
+        };
         match self {
             WeightType::Q4_0 => {
                 for (i, w) in out.iter_mut().enumerate() {
@@ -69,7 +80,9 @@ impl std::fmt::Display for PackError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             PackError::Columns(n) => write!(f, "{n} columns are not a multiple of {BLOCK}"),
-            PackError::Bytes { expected, found } => write!(f, "the shape needs {expected} bytes, there are {found}"),
+            PackError::Bytes { expected, found } => {
+                write!(f, "the shape needs {expected} bytes, there are {found}")
+            }
         }
     }
 }
@@ -113,7 +126,12 @@ impl Matrix {
     ///
     /// # Errors
     /// When the columns are not a multiple of 32 or the bytes don't match the shape.
-    pub fn pack(kind: WeightType, bytes: &[u8], rows: usize, columns: usize) -> Result<Matrix, PackError> {
+    pub fn pack(
+        kind: WeightType,
+        bytes: &[u8],
+        rows: usize,
+        columns: usize,
+    ) -> Result<Matrix, PackError> {
         if columns == 0 || !columns.is_multiple_of(BLOCK) {
             return Err(PackError::Columns(columns));
         }
@@ -121,16 +139,24 @@ impl Matrix {
         let size = kind.block_bytes();
         let expected = rows.saturating_mul(blocks).saturating_mul(size);
         if bytes.len() != expected {
-            return Err(PackError::Bytes { expected, found: bytes.len() });
+            return Err(PackError::Bytes {
+                expected,
+                found: bytes.len(),
+            });
         }
         let count = rows.div_ceil(TILE) * blocks;
         let u16_at = |b: &[u8], i: usize| u16::from_le_bytes([b[i], b[i + 1]]);
-        let places = (0..rows).flat_map(|r| (0..blocks).map(move |b| ((r / TILE) * blocks + b, r % TILE)));
+        let places =
+            (0..rows).flat_map(|r| (0..blocks).map(move |b| ((r / TILE) * blocks + b, r % TILE)));
         let sources = bytes.chunks_exact(size).zip(places);
         let tiles = match kind {
             WeightType::Q4_0 | WeightType::Q4_1 => {
                 let centred = kind == WeightType::Q4_0;
-                let empty = Nibbles { weights: [0; 256], scales: [0; TILE], minimums: [0; TILE] };
+                let empty = Nibbles {
+                    weights: [0; 256],
+                    scales: [0; TILE],
+                    minimums: [0; TILE],
+                };
                 let mut tiles = vec![empty; count];
                 for (block, (tile, lane)) in sources {
                     let tile = &mut tiles[tile];
@@ -149,7 +175,13 @@ impl Matrix {
                 Tiles::Four(tiles, centred)
             }
             WeightType::Q8_0 => {
-                let mut tiles = vec![Bytes { weights: [128; 512], scales: [0; TILE] }; count];
+                let mut tiles = vec![
+                    Bytes {
+                        weights: [128; 512],
+                        scales: [0; TILE]
+                    };
+                    count
+                ];
                 for (block, (tile, lane)) in sources {
                     let tile = &mut tiles[tile];
                     tile.scales[lane] = u16_at(block, 0);
@@ -160,7 +192,11 @@ impl Matrix {
                 Tiles::Eight(tiles)
             }
         };
-        Ok(Matrix { tiles, rows, columns })
+        Ok(Matrix {
+            tiles,
+            rows,
+            columns,
+        })
     }
 
     /// Outputs.
@@ -186,7 +222,10 @@ impl Matrix {
     /// # Panics
     /// When there is no such row, or `out` has not one place for each column.
     pub fn expand_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.columns, "row {row} of another matrix");
+        assert!(
+            row < self.rows && out.len() == self.columns,
+            "row {row} of another matrix"
+        );
         let (tile, lane) = (row / TILE, row % TILE);
         let blocks = self.columns / BLOCK;
         let place = |i: usize| (i / 4) * 64 + lane * 4 + i % 4;
@@ -194,11 +233,18 @@ impl Matrix {
             match &self.tiles {
                 Tiles::Four(tiles, centred) => {
                     let t = &tiles[tile * blocks + b];
-                    let (scale, minimum) = (half::to_f32(t.scales[lane]), half::to_f32(t.minimums[lane]));
+                    let (scale, minimum) =
+                        (half::to_f32(t.scales[lane]), half::to_f32(t.minimums[lane]));
                     let (low, high) = out.split_at_mut(BLOCK / 2);
                     for (i, (low, high)) in low.iter_mut().zip(high).enumerate() {
                         let byte = t.weights[place(i)];
-                        let value = |nibble: u8| if *centred { scale * (f32::from(nibble) - 8.0) } else { scale * f32::from(nibble) + minimum };
+                        let value = |nibble: u8| {
+                            if *centred {
+                                scale * (f32::from(nibble) - 8.0)
+                            } else {
+                                scale * f32::from(nibble) + minimum
+                            }
+                        };
                         (*low, *high) = (value(byte & 15), value(byte >> 4));
                     }
                 }
@@ -222,7 +268,13 @@ impl Matrix {
 ///
 /// Safety: the instruction set is present; the activations have the matrix's columns and those rows.
 #[inline(always)]
-pub(crate) unsafe fn tile_product<S: Simd>(m: &Matrix, tile: usize, a: &Activations, first: usize, out: &mut [[f32; TILE]]) {
+pub(crate) unsafe fn tile_product<S: Simd>(
+    m: &Matrix,
+    tile: usize,
+    a: &Activations,
+    first: usize,
+    out: &mut [[f32; TILE]],
+) {
     // SAFETY: passed on.
     unsafe {
         match out.len() {
@@ -239,13 +291,23 @@ pub(crate) unsafe fn tile_product<S: Simd>(m: &Matrix, tile: usize, a: &Activati
 }
 
 #[inline(always)]
-unsafe fn fixed<S: Simd, const M: usize>(m: &Matrix, tile: usize, a: &Activations, first: usize, out: &mut [[f32; TILE]]) {
+unsafe fn fixed<S: Simd, const M: usize>(
+    m: &Matrix,
+    tile: usize,
+    a: &Activations,
+    first: usize,
+    out: &mut [[f32; TILE]],
+) {
     let blocks = m.columns / BLOCK;
     // SAFETY: passed on; `sums` has as many rows as `out`.
     unsafe {
         let sums = match &m.tiles {
-            Tiles::Four(tiles, false) => four_bits::<S, M, false>(&tiles[tile * blocks..][..blocks], a, first),
-            Tiles::Four(tiles, true) => four_bits::<S, M, true>(&tiles[tile * blocks..][..blocks], a, first),
+            Tiles::Four(tiles, false) => {
+                four_bits::<S, M, false>(&tiles[tile * blocks..][..blocks], a, first)
+            }
+            Tiles::Four(tiles, true) => {
+                four_bits::<S, M, true>(&tiles[tile * blocks..][..blocks], a, first)
+            }
             Tiles::Eight(tiles) => eight_bits::<S, M>(&tiles[tile * blocks..][..blocks], a, first),
         };
         for r in 0..M {
@@ -266,7 +328,14 @@ unsafe fn quad(p: *const i8) -> i32 {
 #[inline(always)]
 unsafe fn load4<S: Simd>(p: *const u8) -> [S::B; 4] {
     // SAFETY: the caller's 256 bytes are there.
-    unsafe { [S::bytes_load(p), S::bytes_load(p.add(64)), S::bytes_load(p.add(128)), S::bytes_load(p.add(192))] }
+    unsafe {
+        [
+            S::bytes_load(p),
+            S::bytes_load(p.add(64)),
+            S::bytes_load(p.add(128)),
+            S::bytes_load(p.add(192)),
+        ]
+    }
 }
 
 /// Asks for the tile some blocks ahead; memory speed is what bounds a single row.
@@ -278,7 +347,11 @@ fn prefetch<T>(tile: *const T) {
         let start = tile.wrapping_add(AHEAD).cast::<i8>();
         for line in (0..size_of::<T>()).step_by(64) {
             // SAFETY: prefetching never faults, whatever the address.
-            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(start.wrapping_add(line)) };
+            unsafe {
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+                    start.wrapping_add(line),
+                )
+            };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -286,7 +359,11 @@ fn prefetch<T>(tile: *const T) {
 }
 
 #[inline(always)]
-unsafe fn four_bits<S: Simd, const M: usize, const CENTRED: bool>(tiles: &[Nibbles], a: &Activations, first: usize) -> [S::F; M] {
+unsafe fn four_bits<S: Simd, const M: usize, const CENTRED: bool>(
+    tiles: &[Nibbles],
+    a: &Activations,
+    first: usize,
+) -> [S::F; M] {
     // SAFETY: rows `first..first + M` are within the activations, by the caller's promise.
     unsafe {
         let mut out = [S::splat(0.0); M];
@@ -294,21 +371,39 @@ unsafe fn four_bits<S: Simd, const M: usize, const CENTRED: bool>(tiles: &[Nibbl
             let tile = tiles.get_unchecked(b);
             prefetch(tile);
             let packed = load4::<S>(tile.weights.as_ptr());
-            let low = [S::low_nibbles(packed[0]), S::low_nibbles(packed[1]), S::low_nibbles(packed[2]), S::low_nibbles(packed[3])];
-            let high = [S::high_nibbles(packed[0]), S::high_nibbles(packed[1]), S::high_nibbles(packed[2]), S::high_nibbles(packed[3])];
+            let low = [
+                S::low_nibbles(packed[0]),
+                S::low_nibbles(packed[1]),
+                S::low_nibbles(packed[2]),
+                S::low_nibbles(packed[3]),
+            ];
+            let high = [
+                S::high_nibbles(packed[0]),
+                S::high_nibbles(packed[1]),
+                S::high_nibbles(packed[2]),
+                S::high_nibbles(packed[3]),
+            ];
             let scales = S::load_half(tile.scales.as_ptr());
             let minimums = S::load_half(tile.minimums.as_ptr());
             for r in 0..M {
                 let i = (first + r) * tiles.len() + b;
                 let bytes = a.bytes.as_ptr().add(i * BLOCK);
-                let mut even = S::int_splat(if CENTRED { -8 * *a.sums.get_unchecked(i) } else { 0 });
+                let mut even = S::int_splat(if CENTRED {
+                    -8 * *a.sums.get_unchecked(i)
+                } else {
+                    0
+                });
                 let mut odd = S::int_splat(0);
                 for g in 0..4 {
                     even = S::dot_small(even, low[g], quad(bytes.add(g * 4)));
                     odd = S::dot_small(odd, high[g], quad(bytes.add(16 + g * 4)));
                 }
                 let dots = S::int_to_float(S::int_add(even, odd));
-                out[r] = S::fma(dots, S::mul(scales, S::splat(*a.scales.get_unchecked(i))), out[r]);
+                out[r] = S::fma(
+                    dots,
+                    S::mul(scales, S::splat(*a.scales.get_unchecked(i))),
+                    out[r],
+                );
                 if !CENTRED {
                     out[r] = S::fma(minimums, S::splat(*a.weighted.get_unchecked(i)), out[r]);
                 }
@@ -319,7 +414,11 @@ unsafe fn four_bits<S: Simd, const M: usize, const CENTRED: bool>(tiles: &[Nibbl
 }
 
 #[inline(always)]
-unsafe fn eight_bits<S: Simd, const M: usize>(tiles: &[Bytes], a: &Activations, first: usize) -> [S::F; M] {
+unsafe fn eight_bits<S: Simd, const M: usize>(
+    tiles: &[Bytes],
+    a: &Activations,
+    first: usize,
+) -> [S::F; M] {
     // SAFETY: rows `first..first + M` are within the activations, by the caller's promise.
     unsafe {
         let mut out = [S::splat(0.0); M];
@@ -328,7 +427,9 @@ unsafe fn eight_bits<S: Simd, const M: usize>(tiles: &[Bytes], a: &Activations, 
             prefetch(tile);
             let lower = load4::<S>(tile.weights.as_ptr());
             let upper = load4::<S>(tile.weights.as_ptr().add(256));
-            let weights = [lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3]];
+            let weights = [
+                lower[0], lower[1], lower[2], lower[3], upper[0], upper[1], upper[2], upper[3],
+            ];
             let scales = S::load_half(tile.scales.as_ptr());
             for r in 0..M {
                 let i = (first + r) * tiles.len() + b;
@@ -341,7 +442,11 @@ unsafe fn eight_bits<S: Simd, const M: usize>(tiles: &[Bytes], a: &Activations, 
                     odd = S::dot_wide(odd, weights[2 * g + 1], quad(bytes.add(g * 8 + 4)));
                 }
                 let dots = S::int_to_float(S::int_add(even, odd));
-                out[r] = S::fma(dots, S::mul(scales, S::splat(*a.scales.get_unchecked(i))), out[r]);
+                out[r] = S::fma(
+                    dots,
+                    S::mul(scales, S::splat(*a.scales.get_unchecked(i))),
+                    out[r],
+                );
             }
         }
         out

@@ -16,7 +16,10 @@ pub fn best(logits: &[f32]) -> Option<Candidate> {
         return None;
     }
     let token = logits.iter().position(|&l| l == top)?;
-    Some(Candidate { token: token as u32, logit: top })
+    Some(Candidate {
+        token: token as u32,
+        logit: top,
+    })
 }
 
 /// The logarithm of the sum of the exponentials: `logit - this` is the log-probability of a token.
@@ -31,7 +34,11 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
 
 /// The sum of the tokens' weights, `exp((logit - reference) / temperature)`, over logits not below `floor`.
 pub fn total_weight(logits: &[f32], reference: f32, temperature: f32, floor: f32) -> f64 {
-    logits.iter().filter(|&&l| l >= floor).map(|&l| f64::from(((l - reference) / temperature).exp())).sum()
+    logits
+        .iter()
+        .filter(|&&l| l >= floor)
+        .map(|&l| f64::from(((l - reference) / temperature).exp()))
+        .sum()
 }
 
 /// The token at `point` (from 0 to below 1) of all tokens' weights, laid end to end in the order of their numbers.
@@ -42,7 +49,10 @@ pub fn draw(logits: &[f32], temperature: f32, point: f64) -> Option<Candidate> {
     for (token, &logit) in logits.iter().enumerate() {
         let weight = f64::from(((logit - top) / temperature).exp());
         if weight > 0.0 {
-            last = Some(Candidate { token: token as u32, logit });
+            last = Some(Candidate {
+                token: token as u32,
+                logit,
+            });
             left -= weight;
             if left < 0.0 {
                 break;
@@ -59,9 +69,13 @@ pub fn top(logits: &[f32], floor: f32, limit: usize) -> Vec<Candidate> {
         .iter()
         .enumerate()
         .filter(|&(_, &logit)| logit >= floor && logit > f32::NEG_INFINITY)
-        .map(|(token, &logit)| Candidate { token: token as u32, logit })
+        .map(|(token, &logit)| Candidate {
+            token: token as u32,
+            logit,
+        })
         .collect();
-    let order = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
+    let order =
+        |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
     if limit > 0 && found.len() > limit {
         found.select_nth_unstable_by(limit - 1, order);
         found.truncate(limit);
@@ -96,14 +110,25 @@ mod tests {
 
     #[test]
     fn the_best_of_equals_is_the_first() {
-        assert_eq!(best(&[1.0, 3.0, 3.0]), Some(Candidate { token: 1, logit: 3.0 }));
+        assert_eq!(
+            best(&[1.0, 3.0, 3.0]),
+            Some(Candidate {
+                token: 1,
+                logit: 3.0
+            })
+        );
         assert_eq!(best(&[f32::NEG_INFINITY; 3]), None);
     }
 
     #[test]
     fn top_keeps_the_largest_in_order() {
         let logits = [0.5, 4.0, -1.0, 4.0, 2.0];
-        let tokens = |floor, limit| top(&logits, floor, limit).iter().map(|c| c.token).collect::<Vec<_>>();
+        let tokens = |floor, limit| {
+            top(&logits, floor, limit)
+                .iter()
+                .map(|c| c.token)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(tokens(f32::NEG_INFINITY, 3), [1, 3, 4]);
         assert_eq!(tokens(0.0, 10), [1, 3, 4, 0]);
     }
@@ -111,7 +136,10 @@ mod tests {
     #[test]
     fn drawing_follows_the_weights() {
         let logits = [0.0, f32::NEG_INFINITY, 3f32.ln()];
-        let drawn: Vec<u32> = (0..8).filter_map(|i| draw(&logits, 1.0, f64::from(i) / 8.0)).map(|c| c.token).collect();
+        let drawn: Vec<u32> = (0..8)
+            .filter_map(|i| draw(&logits, 1.0, f64::from(i) / 8.0))
+            .map(|c| c.token)
+            .collect();
         assert_eq!(drawn, [0, 0, 2, 2, 2, 2, 2, 2]);
         assert_eq!(draw(&[f32::NEG_INFINITY; 2], 1.0, 0.5), None);
     }

@@ -74,7 +74,10 @@ impl Pool {
             work: Condvar::new(),
             done: Condvar::new(),
         });
-        let mut pool = Pool { shared, helpers: Vec::new() };
+        let mut pool = Pool {
+            shared,
+            helpers: Vec::new(),
+        };
         for i in 1..threads.max(1) {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(format!("kernel-{i}"));
@@ -184,7 +187,10 @@ impl Shared {
         let mut guard = self.lock();
         self.asleep.fetch_add(1, SeqCst);
         while self.epoch.load(SeqCst) == seen {
-            guard = self.work.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            guard = self
+                .work
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         self.asleep.fetch_sub(1, SeqCst);
     }
@@ -196,7 +202,10 @@ impl Shared {
         let mut guard = self.lock();
         self.caller_waits.store(true, SeqCst);
         while self.inside.load(SeqCst) != 0 {
-            guard = self.done.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            guard = self
+                .done
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         self.caller_waits.store(false, SeqCst);
     }
@@ -237,14 +246,19 @@ mod tests {
                     counts[i].fetch_add(1, SeqCst);
                 }
             });
-            assert!(counts.iter().all(|c| c.load(SeqCst) == round + 1), "round {round}");
+            assert!(
+                counts.iter().all(|c| c.load(SeqCst) == round + 1),
+                "round {round}"
+            );
         }
     }
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_works_on() {
         let mut pool = Pool::new(3).unwrap();
-        let result = catch_unwind(AssertUnwindSafe(|| pool.run(100, 1, |range| assert_ne!(range.start, 50))));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(100, 1, |range| assert_ne!(range.start, 50))
+        }));
         assert!(result.is_err());
         let sum = AtomicUsize::new(0);
         pool.run(100, 7, |range| {
@@ -259,7 +273,10 @@ mod tests {
         pool.run(1000, 1, |_| {});
         let asleep_by = Instant::now() + Duration::from_secs(5);
         while pool.shared.asleep.load(SeqCst) < 2 {
-            assert!(Instant::now() < asleep_by, "the helpers still spin after five seconds");
+            assert!(
+                Instant::now() < asleep_by,
+                "the helpers still spin after five seconds"
+            );
             std::thread::yield_now();
         }
     }

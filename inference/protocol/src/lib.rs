@@ -107,7 +107,9 @@ pub struct Message {
 }
 
 /// Who waits for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// A person.
@@ -361,7 +363,10 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - 4;
     if length > MAX_FRAME {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes is too long")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes is too long"),
+        ));
     }
     frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
     Ok(frame)
@@ -374,7 +379,10 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 pub fn frame_length(header: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(header) as usize;
     if length > MAX_FRAME {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes is too long")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes is too long"),
+        ));
     }
     Ok(length)
 }
@@ -417,7 +425,12 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
-        let message = ToWorker::Tokenize { id: 7, content: "ṱhogomelo \u{0} 😀".into(), add_special: true, parse_special: false };
+        let message = ToWorker::Tokenize {
+            id: 7,
+            content: "ṱhogomelo \u{0} 😀".into(),
+            add_special: true,
+            parse_special: false,
+        };
         let mut wire = Vec::new();
         write(&mut wire, &message).unwrap();
         write(&mut wire, &ToWorker::Cancel { id: 8 }).unwrap();

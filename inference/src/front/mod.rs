@@ -126,7 +126,11 @@ pub struct Ticket {
 impl Ticket {
     /// The next event. After the last one, and if the front ends, it says that the service is stopping.
     pub async fn next(&mut self) -> Event {
-        let event = self.events.recv().await.unwrap_or_else(|| Event::Unavailable("the service is stopping".into()));
+        let event = self
+            .events
+            .recv()
+            .await
+            .unwrap_or_else(|| Event::Unavailable("the service is stopping".into()));
         self.finished = match &event {
             Event::Worker(message) => message.is_last(),
             Event::Busy(_) | Event::Unavailable(_) => true,
@@ -146,13 +150,32 @@ impl Drop for Ticket {
 
 impl Handle {
     /// Submits a request; `make` puts its id into the message.
-    pub fn submit(&self, priority: Priority, streaming: bool, make: impl FnOnce(RequestId) -> ToWorker) -> Ticket {
+    pub fn submit(
+        &self,
+        priority: Priority,
+        streaming: bool,
+        make: impl FnOnce(RequestId) -> ToWorker,
+    ) -> Ticket {
         let id = self.next.fetch_add(1, Relaxed);
         let (events, receiver) = unbounded_channel();
-        let job = Job { id, message: make(id), priority, streaming, events, submitted: Instant::now(), attempts: 0, begun: false };
+        let job = Job {
+            id,
+            message: make(id),
+            priority,
+            streaming,
+            events,
+            submitted: Instant::now(),
+            attempts: 0,
+            begun: false,
+        };
         // A closed channel shows as the end of events.
         let _ = self.commands.send(Command::Submit(job));
-        Ticket { id, events: receiver, commands: self.commands.clone(), finished: false }
+        Ticket {
+            id,
+            events: receiver,
+            commands: self.commands.clone(),
+            finished: false,
+        }
     }
 
     /// The state now.
@@ -165,12 +188,25 @@ impl Front {
     /// Starts the front, which starts the worker.
     pub fn start(config: Config, metrics: Arc<Metrics>) -> Front {
         let (commands, inbox) = unbounded_channel();
-        let starting = Status { state: State::Starting, reason: Some("the model is loading".into()), pid: None, info: None };
+        let starting = Status {
+            state: State::Starting,
+            reason: Some("the model is loading".into()),
+            pid: None,
+            info: None,
+        };
         let (status, receiver) = watch::channel(starting);
         let model_name = config.model_name().into();
         let dispatcher = Dispatcher::new(config, status, metrics);
         let task = tokio::spawn(dispatcher.run(inbox));
-        Front { handle: Handle { commands, status: receiver, next: Arc::new(AtomicU64::new(1)), model_name }, task }
+        Front {
+            handle: Handle {
+                commands,
+                status: receiver,
+                next: Arc::new(AtomicU64::new(1)),
+                model_name,
+            },
+            task,
+        }
     }
 
     /// The way to it.
@@ -189,9 +225,22 @@ impl Front {
 /// The worker's life as the dispatcher sees it.
 enum Life {
     /// Between two workers.
-    Waiting { until: Instant },
-    Loading { worker: Worker, since: Instant },
-    Ready { worker: Worker, since: Instant, asked: Instant, heard: Instant, slots: usize, flaw: Option<String>, shown_silent: bool },
+    Waiting {
+        until: Instant,
+    },
+    Loading {
+        worker: Worker,
+        since: Instant,
+    },
+    Ready {
+        worker: Worker,
+        since: Instant,
+        asked: Instant,
+        heard: Instant,
+        slots: usize,
+        flaw: Option<String>,
+        shown_silent: bool,
+    },
 }
 
 struct Dispatcher {
@@ -221,7 +270,9 @@ impl Dispatcher {
             status,
             metrics,
             running: HashMap::new(),
-            life: Life::Waiting { until: Instant::now() },
+            life: Life::Waiting {
+                until: Instant::now(),
+            },
             workers: 0,
             failures: 0,
             refusal: None,
@@ -232,7 +283,9 @@ impl Dispatcher {
     }
 
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
-        let Some(mut from_workers) = self.from_workers.take() else { return };
+        let Some(mut from_workers) = self.from_workers.take() else {
+            return;
+        };
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -247,7 +300,9 @@ impl Dispatcher {
             }
             self.hand_out();
             self.metrics.queued.store(self.queue.len() as u64, Relaxed);
-            self.metrics.running.store(self.running.len() as u64, Relaxed);
+            self.metrics
+                .running
+                .store(self.running.len() as u64, Relaxed);
         }
     }
 
@@ -258,7 +313,8 @@ impl Dispatcher {
         };
         let serving = matches!(state, State::Ready | State::Degraded);
         self.metrics.ready.store(serving.into(), Relaxed);
-        self.status.send_modify(|s| (s.state, s.reason, s.pid) = (state, reason, pid));
+        self.status
+            .send_modify(|s| (s.state, s.reason, s.pid) = (state, reason, pid));
     }
 
     fn submit(&mut self, job: Job) {
@@ -271,7 +327,9 @@ impl Dispatcher {
                 Life::Ready { slots, .. } => *slots,
                 _ => 1,
             };
-            let wait = (self.queue.len() as f64 * self.usual_seconds / slots as f64).ceil().clamp(1.0, 60.0);
+            let wait = (self.queue.len() as f64 * self.usual_seconds / slots as f64)
+                .ceil()
+                .clamp(1.0, 60.0);
             let _ = job.events.send(Event::Busy(wait as u64));
         }
     }
@@ -287,9 +345,13 @@ impl Dispatcher {
 
     /// Gives the worker as many requests as it works on at once; the rest waits here, where order can still change.
     fn hand_out(&mut self) {
-        let Life::Ready { worker, slots, .. } = &self.life else { return };
+        let Life::Ready { worker, slots, .. } = &self.life else {
+            return;
+        };
         while self.running.len() < *slots {
-            let Some(mut job) = self.queue.pop() else { return };
+            let Some(mut job) = self.queue.pop() else {
+                return;
+            };
             job.attempts += 1;
             self.metrics.left_queue(job.submitted.elapsed());
             worker.send(job.message.clone());
@@ -297,7 +359,13 @@ impl Dispatcher {
         }
     }
 
-    fn hear(&mut self, Report { worker: number, news }: Report) {
+    fn hear(
+        &mut self,
+        Report {
+            worker: number,
+            news,
+        }: Report,
+    ) {
         // A worker that was given up may still have something to say.
         if number != self.workers {
             return;
@@ -321,10 +389,15 @@ impl Dispatcher {
                 let Some(id) = message.request() else { return };
                 if let FromWorker::Finished { usage, .. } = &message {
                     self.metrics.finished(usage);
-                    self.usual_seconds += 0.1 * (f64::from(usage.total_ms) / 1000.0 - self.usual_seconds);
+                    self.usual_seconds +=
+                        0.1 * (f64::from(usage.total_ms) / 1000.0 - self.usual_seconds);
                 }
                 // A cancelled request may get answers that were on their way.
-                let job = if message.is_last() { self.running.remove(&id) } else { None };
+                let job = if message.is_last() {
+                    self.running.remove(&id)
+                } else {
+                    None
+                };
                 let job = job.as_ref().map(|j| &j.events).or_else(|| {
                     let job = self.running.get_mut(&id)?;
                     job.begun |= job.streaming && matches!(message, FromWorker::Delta { .. });
@@ -344,11 +417,29 @@ impl Dispatcher {
             return;
         };
         tracing::info!(pid = info.pid, model = %info.model.id, device = %info.device, kernels = %info.kernels, seconds = since.elapsed().as_secs_f32(), "the worker is ready");
-        let (slots, flaw) = (info.max_sequences.max(1) as usize, info.embedding_error.clone());
+        let (slots, flaw) = (
+            info.max_sequences.max(1) as usize,
+            info.embedding_error.clone(),
+        );
         self.refusal = None;
         self.status.send_modify(|s| s.info = Some(Arc::new(info)));
-        self.life = Life::Ready { worker, since: now, asked: now, heard: now, slots, flaw: flaw.clone(), shown_silent: false };
-        self.show(if flaw.is_some() { State::Degraded } else { State::Ready }, flaw);
+        self.life = Life::Ready {
+            worker,
+            since: now,
+            asked: now,
+            heard: now,
+            slots,
+            flaw: flaw.clone(),
+            shown_silent: false,
+        };
+        self.show(
+            if flaw.is_some() {
+                State::Degraded
+            } else {
+                State::Ready
+            },
+            flaw,
+        );
     }
 
     /// The worker is gone: ends or repeats its requests, and plans another start.
@@ -358,17 +449,21 @@ impl Dispatcher {
         let proven = matches!(&self.life, Life::Ready { since, .. } if since.elapsed() > PROVEN);
         let was_ready = matches!(self.life, Life::Ready { .. });
         self.failures = if proven { 0 } else { self.failures + 1 };
-        let wait = (FIRST_WAIT * 2u32.pow(self.failures.saturating_sub(1).min(10))).min(LONGEST_WAIT);
+        let wait =
+            (FIRST_WAIT * 2u32.pow(self.failures.saturating_sub(1).min(10))).min(LONGEST_WAIT);
         self.life = Life::Waiting { until: now + wait };
         if !was_ready {
             // Its own words, where it had any, say more than how the process ended.
-            self.refusal.get_or_insert_with(|| format!("the model can't be started: {reason}"));
+            self.refusal
+                .get_or_insert_with(|| format!("the model can't be started: {reason}"));
         }
         let mut jobs: Vec<Job> = self.running.drain().map(|(_, job)| job).collect();
         jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
         for job in jobs {
             if job.begun || job.attempts >= ATTEMPTS || self.refusal.is_some() {
-                let _ = job.events.send(Event::Unavailable(format!("{reason}; another one is being started")));
+                let _ = job.events.send(Event::Unavailable(format!(
+                    "{reason}; another one is being started"
+                )));
             } else {
                 self.queue.put_back(job);
             }
@@ -380,7 +475,10 @@ impl Dispatcher {
                 }
                 self.show(State::Down, Some(refusal));
             }
-            None => self.show(State::Starting, Some(format!("{reason}; another one is being started"))),
+            None => self.show(
+                State::Starting,
+                Some(format!("{reason}; another one is being started")),
+            ),
         }
     }
 
@@ -391,15 +489,28 @@ impl Dispatcher {
             Life::Loading { since, .. } => {
                 if now - *since > LOADING {
                     self.workers += 1;
-                    self.lost(format!("the worker had not loaded the model after {} seconds", LOADING.as_secs()));
+                    self.lost(format!(
+                        "the worker had not loaded the model after {} seconds",
+                        LOADING.as_secs()
+                    ));
                 }
             }
-            Life::Ready { worker, asked, heard, flaw, shown_silent, .. } => {
+            Life::Ready {
+                worker,
+                asked,
+                heard,
+                flaw,
+                shown_silent,
+                ..
+            } => {
                 let silence = now - *heard;
                 if silence > SILENCE_FATAL {
                     // The next number makes everything the old worker still says stale.
                     self.workers += 1;
-                    self.lost(format!("the worker gave no sign of life for {} seconds and was ended", silence.as_secs()));
+                    self.lost(format!(
+                        "the worker gave no sign of life for {} seconds and was ended",
+                        silence.as_secs()
+                    ));
                     return;
                 }
                 if now - *asked >= PING_EVERY {
@@ -409,8 +520,19 @@ impl Dispatcher {
                 let silent = silence > SILENCE_SHOWN;
                 if silent != *shown_silent {
                     *shown_silent = silent;
-                    let reason = if silent { Some("the worker is not answering".to_owned()) } else { flaw.clone() };
-                    self.show(if reason.is_some() { State::Degraded } else { State::Ready }, reason);
+                    let reason = if silent {
+                        Some("the worker is not answering".to_owned())
+                    } else {
+                        flaw.clone()
+                    };
+                    self.show(
+                        if reason.is_some() {
+                            State::Degraded
+                        } else {
+                            State::Ready
+                        },
+                        reason,
+                    );
                 }
             }
         }
@@ -429,7 +551,10 @@ impl Dispatcher {
                     self.show(State::Starting, Some("the model is loading".into()));
                 }
             }
-            Err(error) => self.lost(format!("the worker program {} can't be started: {error}", self.config.worker.display())),
+            Err(error) => self.lost(format!(
+                "the worker program {} can't be started: {error}",
+                self.config.worker.display()
+            )),
         }
     }
 }

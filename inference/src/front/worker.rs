@@ -39,7 +39,11 @@ impl Worker {
     ///
     /// # Errors
     /// When the program can't be started.
-    pub fn start(config: &Config, number: u64, reports: UnboundedSender<Report>) -> std::io::Result<Worker> {
+    pub fn start(
+        config: &Config,
+        number: u64,
+        reports: UnboundedSender<Report>,
+    ) -> std::io::Result<Worker> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&config.worker);
@@ -54,7 +58,10 @@ impl Worker {
         if let Some(tokens) = config.cache_tokens {
             command.arg("--cache-tokens").arg(tokens.to_string());
         }
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
+        command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
         let child = command.spawn()?;
         let pid = child.id().unwrap_or_default();
         let (read, write) = UnixStream::from_std(ours)?.into_split();
@@ -62,7 +69,11 @@ impl Worker {
         let (kill, killed) = tokio::sync::oneshot::channel();
         tokio::spawn(send(write, outbox));
         tokio::spawn(watch(read, child, killed, number, reports));
-        Ok(Worker { pid, to, kill: Some(kill) })
+        Ok(Worker {
+            pid,
+            to,
+            kill: Some(kill),
+        })
     }
 
     /// Sends a message. One that can't be delivered is no error here: the worker's end is reported by itself.
@@ -94,7 +105,13 @@ async fn send(mut write: OwnedWriteHalf, mut outbox: UnboundedReceiver<ToWorker>
 }
 
 /// Reads until the worker ends, whichever way it does.
-async fn watch(read: OwnedReadHalf, mut child: Child, killed: tokio::sync::oneshot::Receiver<()>, worker: u64, reports: UnboundedSender<Report>) {
+async fn watch(
+    read: OwnedReadHalf,
+    mut child: Child,
+    killed: tokio::sync::oneshot::Receiver<()>,
+    worker: u64,
+    reports: UnboundedSender<Report>,
+) {
     let report = |news| {
         // Without a receiver the front is ending too.
         let _ = reports.send(Report { worker, news });
@@ -119,8 +136,13 @@ async fn watch(read: OwnedReadHalf, mut child: Child, killed: tokio::sync::onesh
         Err(error) => error.to_string(),
     };
     match error {
-        Some(error) if error.kind() != std::io::ErrorKind::UnexpectedEof && error.kind() != std::io::ErrorKind::ConnectionReset => {
-            report(News::Gone(format!("the worker's messages can't be read: {error}")));
+        Some(error)
+            if error.kind() != std::io::ErrorKind::UnexpectedEof
+                && error.kind() != std::io::ErrorKind::ConnectionReset =>
+        {
+            report(News::Gone(format!(
+                "the worker's messages can't be read: {error}"
+            )));
         }
         _ => report(News::Gone(format!("the worker ended ({ending})"))),
     }

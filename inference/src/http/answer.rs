@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use hadada_inference_protocol::{FinishReason, FromWorker, ScoredToken, Token, TokenLogprob, TokenOut, Usage};
+use hadada_inference_protocol::{
+    FinishReason, FromWorker, ScoredToken, Token, TokenLogprob, TokenOut, Usage,
+};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,11 +44,22 @@ pub async fn collect(mut ticket: Ticket) -> Result<Answer, ApiError> {
                 text.clear();
                 tokens.clear();
             }
-            Event::Worker(FromWorker::Delta { text: more, tokens: further, .. }) => {
+            Event::Worker(FromWorker::Delta {
+                text: more,
+                tokens: further,
+                ..
+            }) => {
                 text.push_str(&more);
                 tokens.extend(further);
             }
-            Event::Worker(FromWorker::Finished { reason, usage, .. }) => return Ok(Answer { text, tokens, reason, usage }),
+            Event::Worker(FromWorker::Finished { reason, usage, .. }) => {
+                return Ok(Answer {
+                    text,
+                    tokens,
+                    reason,
+                    usage,
+                });
+            }
             other => return Err(ApiError::from_event(other)),
         }
     }
@@ -67,7 +80,10 @@ pub enum Part {
 ///
 /// # Errors
 /// When the request is turned away or refused before it was taken up.
-pub async fn stream(mut ticket: Ticket, mut chunk: impl FnMut(Part) -> Vec<Value> + Send + 'static) -> Result<Response, ApiError> {
+pub async fn stream(
+    mut ticket: Ticket,
+    mut chunk: impl FnMut(Part) -> Vec<Value> + Send + 'static,
+) -> Result<Response, ApiError> {
     match ticket.next().await {
         Event::Worker(FromWorker::Started { .. }) => {}
         other => return Err(ApiError::from_event(other)),
@@ -81,22 +97,34 @@ pub async fn stream(mut ticket: Ticket, mut chunk: impl FnMut(Part) -> Vec<Value
             match ticket.next().await {
                 // The worker died before it wrote anything, and another one took over.
                 Event::Worker(FromWorker::Started { .. }) => {}
-                Event::Worker(FromWorker::Delta { text, tokens, .. }) => frame.extend(chunk(Part::Delta(text, tokens)).iter().map(data)),
+                Event::Worker(FromWorker::Delta { text, tokens, .. }) => {
+                    frame.extend(chunk(Part::Delta(text, tokens)).iter().map(data))
+                }
                 Event::Worker(FromWorker::Finished { reason, usage, .. }) => {
                     frame.extend(chunk(Part::End(reason, usage)).iter().map(data));
                     frame.push_str("data: [DONE]\n\n");
                     last = true;
                 }
                 other => {
-                    frame = format!("event: error\n{}", data(&ApiError::from_event(other).json()));
+                    frame = format!(
+                        "event: error\n{}",
+                        data(&ApiError::from_event(other).json())
+                    );
                     last = true;
                 }
             }
         }
-        let next = if last { None } else { Some((ticket, chunk, String::new())) };
+        let next = if last {
+            None
+        } else {
+            Some((ticket, chunk, String::new()))
+        };
         Some((Ok::<_, std::convert::Infallible>(frame), next))
     });
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-cache"),
+    ];
     Ok((headers, Body::from_stream(events)).into_response())
 }
 
@@ -106,7 +134,9 @@ fn data(value: &Value) -> String {
 
 /// Seconds since 1970, as OpenAI's `created`.
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// As OpenAI names it.

@@ -42,40 +42,70 @@ struct ContentPart {
 
 impl ChatMessage {
     fn check(self, place: usize) -> Result<Message, ApiError> {
-        let invalid = |rule: &str| Err(ApiError::invalid(Some("messages"), format!("messages: message {place}: {rule}")));
+        let invalid = |rule: &str| {
+            Err(ApiError::invalid(
+                Some("messages"),
+                format!("messages: message {place}: {rule}"),
+            ))
+        };
         if !matches!(self.role.as_str(), "system" | "user" | "assistant") {
             return invalid("its role must be system, user or assistant");
         }
         let content = match self.content {
             Content::Text(text) => text,
             Content::Parts(parts) => {
-                let texts: Option<Vec<String>> = parts.into_iter().map(|p| p.text.filter(|_| p.r#type == "text")).collect();
+                let texts: Option<Vec<String>> = parts
+                    .into_iter()
+                    .map(|p| p.text.filter(|_| p.r#type == "text"))
+                    .collect();
                 match texts {
                     Some(texts) => texts.concat(),
                     None => return invalid("only text can be read"),
                 }
             }
         };
-        Ok(Message { role: self.role, content })
+        Ok(Message {
+            role: self.role,
+            content,
+        })
     }
 }
 
-pub async fn complete(State(app): State<App>, headers: HeaderMap, Json(request): Json<ChatRequest>) -> Result<Response, ApiError> {
+pub async fn complete(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(request): Json<ChatRequest>,
+) -> Result<Response, ApiError> {
     let model = params::check_model(&app, request.params.model.as_deref(), false)?;
     let checked = request.params.check(&headers)?;
     if request.messages.is_empty() {
-        return Err(ApiError::invalid(Some("messages"), "messages: at least one is needed"));
+        return Err(ApiError::invalid(
+            Some("messages"),
+            "messages: at least one is needed",
+        ));
     }
-    let messages = request.messages.into_iter().enumerate().map(|(i, m)| m.check(i)).collect::<Result<_, _>>()?;
+    let messages = request
+        .messages
+        .into_iter()
+        .enumerate()
+        .map(|(i, m)| m.check(i))
+        .collect::<Result<_, _>>()?;
     let count = params::logprob_count("top_logprobs", request.top_logprobs)?;
     let logprobs = request.logprobs.then_some(count);
     let params = request.params;
     let ticket = app.front.submit(checked.priority, params.stream, |id| {
-        ToWorker::Generate(Box::new(checked.generate(id, Prompt::Chat(messages), logprobs)))
+        ToWorker::Generate(Box::new(checked.generate(
+            id,
+            Prompt::Chat(messages),
+            logprobs,
+        )))
     });
     let (id, created) = (format!("chatcmpl-{}", ticket.id), now());
     if params.stream {
-        let with_usage = params.stream_options.as_ref().is_some_and(|o| o.include_usage);
+        let with_usage = params
+            .stream_options
+            .as_ref()
+            .is_some_and(|o| o.include_usage);
         let with_ids = params.return_token_ids;
         return answer::stream(ticket, move |part| {
             let chunk = |delta: Value, reason: Value, tokens: &[TokenOut]| {
@@ -123,7 +153,8 @@ pub async fn complete(State(app): State<App>, headers: HeaderMap, Json(request):
 }
 
 fn logprobs_json(tokens: &[TokenOut]) -> Value {
-    let one = |t: &ScoredToken| json!({"token": token_text(t), "logprob": t.logprob, "bytes": t.bytes});
+    let one =
+        |t: &ScoredToken| json!({"token": token_text(t), "logprob": t.logprob, "bytes": t.bytes});
     let content: Vec<Value> = answer::reports(tokens)
         .map(|report| {
             let mut entry = one(&report.chosen);

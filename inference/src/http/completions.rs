@@ -34,28 +34,44 @@ enum PromptField {
 
 impl PromptField {
     fn check(self, parse_special: bool) -> Result<Prompt, ApiError> {
-        let text = |text| Prompt::Text { text, parse_special };
+        let text = |text| Prompt::Text {
+            text,
+            parse_special,
+        };
         match self {
             PromptField::Text(one) => Ok(text(one)),
             PromptField::Tokens(tokens) => Ok(Prompt::Tokens(tokens)),
             PromptField::Texts(mut many) if many.len() == 1 => Ok(text(many.remove(0))),
             PromptField::Many(mut many) if many.len() == 1 => Ok(Prompt::Tokens(many.remove(0))),
-            _ => Err(ApiError::invalid(Some("prompt"), "prompt: only one prompt a request is supported")),
+            _ => Err(ApiError::invalid(
+                Some("prompt"),
+                "prompt: only one prompt a request is supported",
+            )),
         }
     }
 }
 
-pub async fn complete(State(app): State<App>, headers: HeaderMap, Json(request): Json<CompletionRequest>) -> Result<Response, ApiError> {
+pub async fn complete(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(request): Json<CompletionRequest>,
+) -> Result<Response, ApiError> {
     let model = params::check_model(&app, request.params.model.as_deref(), false)?;
     let checked = request.params.check(&headers)?;
     if request.echo {
         return Err(ApiError::invalid(Some("echo"), "echo: it is not supported"));
     }
-    let logprobs = request.logprobs.map(|n| params::logprob_count("logprobs", Some(n))).transpose()?;
-    let prompt = request.prompt.check(request.parse_special.unwrap_or(true))?;
+    let logprobs = request
+        .logprobs
+        .map(|n| params::logprob_count("logprobs", Some(n)))
+        .transpose()?;
+    let prompt = request
+        .prompt
+        .check(request.parse_special.unwrap_or(true))?;
     let params = request.params;
-    let ticket =
-        app.front.submit(checked.priority, params.stream, |id| ToWorker::Generate(Box::new(checked.generate(id, prompt, logprobs))));
+    let ticket = app.front.submit(checked.priority, params.stream, |id| {
+        ToWorker::Generate(Box::new(checked.generate(id, prompt, logprobs)))
+    });
     let (id, created) = (format!("cmpl-{}", ticket.id), now());
     let with_ids = params.return_token_ids;
     let choice = move |text: &str, tokens: &[TokenOut], reason: Value| {
@@ -69,7 +85,10 @@ pub async fn complete(State(app): State<App>, headers: HeaderMap, Json(request):
         choice
     };
     if params.stream {
-        let with_usage = params.stream_options.as_ref().is_some_and(|o| o.include_usage);
+        let with_usage = params
+            .stream_options
+            .as_ref()
+            .is_some_and(|o| o.include_usage);
         return answer::stream(ticket, move |part| {
             let chunk = |choices: Value| json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices});
             match part {
@@ -106,7 +125,13 @@ fn logprobs_json(tokens: &[TokenOut]) -> Value {
     for report in answer::reports(tokens) {
         texts.push(token_text(&report.chosen));
         scores.push(report.chosen.logprob);
-        tops.push(report.top.iter().map(|t| (token_text(t), t.logprob.into())).collect::<Map<String, Value>>());
+        tops.push(
+            report
+                .top
+                .iter()
+                .map(|t| (token_text(t), t.logprob.into()))
+                .collect::<Map<String, Value>>(),
+        );
     }
     json!({"tokens": texts, "token_logprobs": scores, "top_logprobs": tops})
 }

@@ -29,7 +29,11 @@ enum Input {
     Many(Vec<String>),
 }
 
-pub async fn embed(State(app): State<App>, headers: HeaderMap, Json(request): Json<EmbeddingRequest>) -> Result<axum::Json<Value>, ApiError> {
+pub async fn embed(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(request): Json<EmbeddingRequest>,
+) -> Result<axum::Json<Value>, ApiError> {
     let model = params::check_model(&app, request.model.as_deref(), true)?;
     let priority = params::priority(&headers, request.priority.as_deref())?;
     let texts = match request.input {
@@ -37,23 +41,37 @@ pub async fn embed(State(app): State<App>, headers: HeaderMap, Json(request): Js
         Input::Many(many) => many,
     };
     if texts.is_empty() || texts.len() > MAX_TEXTS {
-        return Err(ApiError::invalid(Some("input"), format!("input: 1 to {MAX_TEXTS} texts are supported")));
+        return Err(ApiError::invalid(
+            Some("input"),
+            format!("input: 1 to {MAX_TEXTS} texts are supported"),
+        ));
     }
     let base64 = match request.encoding_format.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
-        Some(_) => return Err(ApiError::invalid(Some("encoding_format"), "encoding_format: it must be 'float' or 'base64'")),
+        Some(_) => {
+            return Err(ApiError::invalid(
+                Some("encoding_format"),
+                "encoding_format: it must be 'float' or 'base64'",
+            ));
+        }
     };
-    let mut ticket = app.front.submit(priority, false, |id| ToWorker::Embed { id, texts });
+    let mut ticket = app
+        .front
+        .submit(priority, false, |id| ToWorker::Embed { id, texts });
     match ticket.next().await {
-        Event::Worker(FromWorker::Embeddings { vectors, tokens, .. }) => {
+        Event::Worker(FromWorker::Embeddings {
+            vectors, tokens, ..
+        }) => {
             let data: Vec<Value> = vectors
                 .into_iter()
                 .enumerate()
                 .map(|(index, vector)| {
                     let embedding = if base64 {
                         let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-                        base64::engine::general_purpose::STANDARD.encode(bytes).into()
+                        base64::engine::general_purpose::STANDARD
+                            .encode(bytes)
+                            .into()
                     } else {
                         json!(vector)
                     };
@@ -61,7 +79,9 @@ pub async fn embed(State(app): State<App>, headers: HeaderMap, Json(request): Js
                 })
                 .collect();
             let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-            Ok(axum::Json(json!({"object": "list", "data": data, "model": model, "usage": usage})))
+            Ok(axum::Json(
+                json!({"object": "list", "data": data, "model": model, "usage": usage}),
+            ))
         }
         other => Err(ApiError::from_event(other)),
     }

@@ -19,7 +19,14 @@ pub struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, kind, code: None, param: None, message: message.into(), retry_after: None }
+        ApiError {
+            status,
+            kind,
+            code: None,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     /// The request is wrong, in this field.
@@ -36,24 +43,38 @@ impl ApiError {
 
     /// The model asked for is not the one that is loaded.
     pub fn no_such_model(asked: &str, loaded: &str) -> ApiError {
-        let mut error = ApiError::not_found(format!("model: '{asked}' is not loaded here; '{loaded}' is"));
+        let mut error = ApiError::not_found(format!(
+            "model: '{asked}' is not loaded here; '{loaded}' is"
+        ));
         (error.code, error.param) = (Some("model_not_found"), Some("model".into()));
         error
     }
 
     /// The path knows other methods only.
     pub fn method() -> ApiError {
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "this path doesn't take that method")
+        ApiError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request_error",
+            "this path doesn't take that method",
+        )
     }
 
     /// The body is too long.
     pub fn too_large(limit: usize) -> ApiError {
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", format!("the body is longer than {limit} bytes"))
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            format!("the body is longer than {limit} bytes"),
+        )
     }
 
     /// It can't be done now.
     pub fn unavailable(reason: impl Into<String>) -> ApiError {
-        let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", reason);
+        let mut error = ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable",
+            reason,
+        );
         error.retry_after = Some(1);
         error
     }
@@ -63,27 +84,40 @@ impl ApiError {
         match event {
             Event::Busy(seconds) => {
                 let message = "too many requests are waiting; try again later";
-                let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+                let mut error =
+                    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
                 (error.code, error.retry_after) = (Some("queue_full"), Some(seconds));
                 error
             }
             Event::Unavailable(reason) => ApiError::unavailable(reason),
             Event::Worker(FromWorker::Refused { kind, message, .. }) => {
                 let mut error = match kind {
-                    RefusalKind::Invalid | RefusalKind::ContextLength => ApiError::invalid(None, message),
+                    RefusalKind::Invalid | RefusalKind::ContextLength => {
+                        ApiError::invalid(None, message)
+                    }
                     RefusalKind::NoModel => ApiError::unavailable(message),
-                    RefusalKind::Internal => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message),
+                    RefusalKind::Internal => {
+                        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+                    }
                 };
                 // Workers begin their sentences with the field, where it is one field's fault.
                 if error.status == StatusCode::BAD_REQUEST {
-                    error.param = error.message.split_once(": ").map(|(field, _)| field.to_owned()).filter(|f| !f.contains(' '));
+                    error.param = error
+                        .message
+                        .split_once(": ")
+                        .map(|(field, _)| field.to_owned())
+                        .filter(|f| !f.contains(' '));
                 }
                 if kind == RefusalKind::ContextLength {
                     error.code = Some("context_length_exceeded");
                 }
                 error
             }
-            Event::Worker(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "the worker gave an answer of another kind"),
+            Event::Worker(_) => ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "server_error",
+                "the worker gave an answer of another kind",
+            ),
         }
     }
 
@@ -97,7 +131,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.json())).into_response();
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

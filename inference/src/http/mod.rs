@@ -53,7 +53,10 @@ struct App {
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     let length = path.as_os_str().len();
     if length > 107 {
-        bail!("the socket's path {} has {length} bytes; the system allows 107", path.display());
+        bail!(
+            "the socket's path {} has {length} bytes; the system allows 107",
+            path.display()
+        );
     }
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
@@ -62,17 +65,24 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             bail!("another daemon is listening on {}", path.display());
         }
-        std::fs::remove_file(path).with_context(|| format!("removing the old socket {}", path.display()))?;
+        std::fs::remove_file(path)
+            .with_context(|| format!("removing the old socket {}", path.display()))?;
     }
     // The group may connect, others not; set before the socket exists, so that there is no moment when they can.
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
-    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()));
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()));
     rustix::process::umask(before);
     listener
 }
 
 /// Serves until `stop`, then gives open requests a moment.
-pub async fn serve(listener: UnixListener, front: Handle, metrics: Arc<Metrics>, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: UnixListener,
+    front: Handle,
+    metrics: Arc<Metrics>,
+    stop: impl Future<Output = ()>,
+) {
     let service = TowerToHyperService::new(router(App { front, metrics }));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
@@ -89,8 +99,11 @@ pub async fn serve(listener: UnixListener, front: Handle, metrics: Arc<Metrics>,
             continue;
         };
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME);
+        let connection =
+            graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
         tokio::spawn(async move {
             // A connection's error is the client's affair: it went away or didn't speak HTTP.
             if let Err(error) = connection.await {
@@ -114,7 +127,9 @@ fn router(app: App) -> Router {
         .route("/detokenize", post(tokens::detokenize))
         .route("/health", get(status::health))
         .route("/metrics", get(status::metrics))
-        .fallback(async |request: Request| ApiError::not_found(format!("there is no {}", request.uri().path())))
+        .fallback(async |request: Request| {
+            ApiError::not_found(format!("there is no {}", request.uri().path()))
+        })
         .method_not_allowed_fallback(async || ApiError::method())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(app.clone(), count))
@@ -122,11 +137,27 @@ fn router(app: App) -> Router {
 }
 
 /// Counts answers by route and status.
-async fn count(State(app): State<App>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+async fn count(
+    State(app): State<App>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let response = next.run(request).await;
-    const ROUTES: [&str; 8] =
-        ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/tokenize", "/detokenize", "/health", "/metrics"];
-    let route = ROUTES.into_iter().find(|r| path.as_ref().is_some_and(|p| p.as_str() == *r)).unwrap_or("other");
+    const ROUTES: [&str; 8] = [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/models",
+        "/tokenize",
+        "/detokenize",
+        "/health",
+        "/metrics",
+    ];
+    let route = ROUTES
+        .into_iter()
+        .find(|r| path.as_ref().is_some_and(|p| p.as_str() == *r))
+        .unwrap_or("other");
     app.metrics.answered(route, response.status().as_u16());
     response
 }
@@ -140,10 +171,14 @@ impl<T: DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
     async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| ApiError::invalid(None, "the body did not arrive in time"))?;
-        let body = body.map_err(|rejection| match rejection.into_response().status().as_u16() {
-            413 => ApiError::too_large(MAX_BODY),
-            _ => ApiError::invalid(None, "the body did not arrive whole"),
-        })?;
-        serde_json::from_slice(&body).map(Json).map_err(|e| ApiError::invalid(None, format!("the body is not what is expected here: {e}")))
+        let body = body.map_err(
+            |rejection| match rejection.into_response().status().as_u16() {
+                413 => ApiError::too_large(MAX_BODY),
+                _ => ApiError::invalid(None, "the body did not arrive whole"),
+            },
+        )?;
+        serde_json::from_slice(&body).map(Json).map_err(|e| {
+            ApiError::invalid(None, format!("the body is not what is expected here: {e}"))
+        })
     }
 }

@@ -82,14 +82,38 @@ pub struct Checked {
 impl Checked {
     /// The message to the worker.
     pub fn generate(self, id: RequestId, prompt: Prompt, logprobs: Option<u8>) -> Generate {
-        let Checked { priority, max_tokens, sampling, stop, format, ignore_eos } = self;
-        Generate { id, prompt, max_tokens, priority, sampling, stop, format, logprobs, ignore_eos }
+        let Checked {
+            priority,
+            max_tokens,
+            sampling,
+            stop,
+            format,
+            ignore_eos,
+        } = self;
+        Generate {
+            id,
+            prompt,
+            max_tokens,
+            priority,
+            sampling,
+            stop,
+            format,
+            logprobs,
+            ignore_eos,
+        }
     }
 }
 
 fn within(name: &str, value: Option<f32>, default: f32, most: f32) -> Result<f32, ApiError> {
     let value = value.unwrap_or(default);
-    if (0.0..=most).contains(&value) { Ok(value) } else { Err(ApiError::invalid(Some(name), format!("{name}: it must be between 0 and {most}"))) }
+    if (0.0..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ApiError::invalid(
+            Some(name),
+            format!("{name}: it must be between 0 and {most}"),
+        ))
+    }
 }
 
 impl Params {
@@ -98,11 +122,17 @@ impl Params {
     /// # Errors
     /// Names the first field that is wrong.
     pub fn check(&self, headers: &HeaderMap) -> Result<Checked, ApiError> {
-        let invalid = |field: &str, rule: &str| Err(ApiError::invalid(Some(field), format!("{field}: {rule}")));
+        let invalid = |field: &str, rule: &str| {
+            Err(ApiError::invalid(Some(field), format!("{field}: {rule}")))
+        };
         if self.n.is_some_and(|n| n != 1) {
             return invalid("n", "only one answer a request is supported");
         }
-        if self.tools.as_ref().is_some_and(|t| !t.is_null() && *t != Value::Array(Vec::new())) {
+        if self
+            .tools
+            .as_ref()
+            .is_some_and(|t| !t.is_null() && *t != Value::Array(Vec::new()))
+        {
             return invalid("tools", "this model uses no tools");
         }
         let max_tokens = self.max_completion_tokens.or(self.max_tokens);
@@ -111,7 +141,8 @@ impl Params {
         }
         let top_k = match self.top_k {
             None | Some(-1) => 0,
-            Some(k) => u32::try_from(k).map_err(|_| ApiError::invalid(Some("top_k"), "top_k: it must be 0 or more"))?,
+            Some(k) => u32::try_from(k)
+                .map_err(|_| ApiError::invalid(Some("top_k"), "top_k: it must be 0 or more"))?,
         };
         let top_p = within("top_p", self.top_p, 1.0, 1.0)?;
         let stop = match &self.stop {
@@ -119,7 +150,11 @@ impl Params {
             Some(OneOrMany::One(one)) => vec![one.clone()],
             Some(OneOrMany::Many(many)) => many.clone(),
         };
-        if stop.len() > MAX_STOPS || stop.iter().any(|s| s.is_empty() || s.len() > MAX_STOP_BYTES) {
+        if stop.len() > MAX_STOPS
+            || stop
+                .iter()
+                .any(|s| s.is_empty() || s.len() > MAX_STOP_BYTES)
+        {
             return invalid("stop", "at most 16 texts of 1 to 256 bytes are supported");
         }
         Ok(Checked {
@@ -139,16 +174,23 @@ impl Params {
     }
 
     fn format(&self) -> Result<Format, ApiError> {
-        let Some(format) = &self.response_format else { return Ok(Format::Text) };
+        let Some(format) = &self.response_format else {
+            return Ok(Format::Text);
+        };
         match format.r#type.as_str() {
             "text" => Ok(Format::Text),
             "json_object" => Ok(Format::JsonSchema(r#"{"type":"object"}"#.into())),
             "json_schema" => match format.json_schema.as_ref().and_then(|s| s.schema.as_ref()) {
                 Some(schema) => Ok(Format::JsonSchema(schema.to_string())),
-                None => Err(ApiError::invalid(Some("response_format"), "response_format: json_schema.schema is missing")),
+                None => Err(ApiError::invalid(
+                    Some("response_format"),
+                    "response_format: json_schema.schema is missing",
+                )),
             },
             other => {
-                let rule = format!("response_format: '{other}' is not known; text, json_object and json_schema are");
+                let rule = format!(
+                    "response_format: '{other}' is not known; text, json_object and json_schema are"
+                );
                 Err(ApiError::invalid(Some("response_format"), rule))
             }
         }
@@ -160,11 +202,16 @@ impl Params {
 /// # Errors
 /// When it is neither `interactive` nor `background`.
 pub fn priority(headers: &HeaderMap, field: Option<&str>) -> Result<Priority, ApiError> {
-    let header = headers.get("x-hadada-priority").map(|h| h.to_str().unwrap_or("?"));
+    let header = headers
+        .get("x-hadada-priority")
+        .map(|h| h.to_str().unwrap_or("?"));
     match field.or(header) {
         None | Some("interactive") => Ok(Priority::Interactive),
         Some("background") => Ok(Priority::Background),
-        Some(_) => Err(ApiError::invalid(Some("priority"), "priority: it must be 'interactive' or 'background'")),
+        Some(_) => Err(ApiError::invalid(
+            Some("priority"),
+            "priority: it must be 'interactive' or 'background'",
+        )),
     }
 }
 
@@ -175,7 +222,10 @@ pub fn priority(headers: &HeaderMap, field: Option<&str>) -> Result<Priority, Ap
 pub fn logprob_count(field: &str, count: Option<u8>) -> Result<u8, ApiError> {
     match count.unwrap_or(0) {
         n if n <= MAX_LOGPROBS => Ok(n),
-        _ => Err(ApiError::invalid(Some(field), format!("{field}: it must be between 0 and {MAX_LOGPROBS}"))),
+        _ => Err(ApiError::invalid(
+            Some(field),
+            format!("{field}: it must be between 0 and {MAX_LOGPROBS}"),
+        )),
     }
 }
 
@@ -186,13 +236,21 @@ pub fn logprob_count(field: &str, count: Option<u8>) -> Result<u8, ApiError> {
 pub fn check_model(app: &App, asked: Option<&str>, embedding: bool) -> Result<String, ApiError> {
     let info = app.front.status().info;
     let loaded = match &info {
-        Some(info) if embedding => info.embedding.as_ref().map_or_else(String::new, |m| m.id.clone()),
+        Some(info) if embedding => info
+            .embedding
+            .as_ref()
+            .map_or_else(String::new, |m| m.id.clone()),
         Some(info) => info.model.id.clone(),
         None if embedding => String::new(),
         None => app.front.model_name.to_string(),
     };
     match asked {
-        Some(asked) if !asked.is_empty() && asked != "default" && asked != loaded && !(embedding && loaded.is_empty()) => {
+        Some(asked)
+            if !asked.is_empty()
+                && asked != "default"
+                && asked != loaded
+                && !(embedding && loaded.is_empty()) =>
+        {
             Err(ApiError::no_such_model(asked, &loaded))
         }
         _ => Ok(loaded),

@@ -27,13 +27,24 @@ pub async fn health(State(app): State<App>) -> (StatusCode, axum::Json<Value>) {
         "worker_pid": status.pid,
         "restarts": app.metrics.restarts.load(Relaxed),
     });
-    (if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, axum::Json(body))
+    (
+        if serving {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        axum::Json(body),
+    )
 }
 
 pub async fn models(State(app): State<App>) -> Result<axum::Json<Value>, ApiError> {
     let status = app.front.status();
     let Some(info) = status.info else {
-        return Err(ApiError::unavailable(status.reason.unwrap_or_else(|| "no model is loaded yet".into())));
+        return Err(ApiError::unavailable(
+            status
+                .reason
+                .unwrap_or_else(|| "no model is loaded yet".into()),
+        ));
     };
     let entry = |model: &ModelInfo, purpose: &str| {
         json!({
@@ -47,5 +58,8 @@ pub async fn models(State(app): State<App>) -> Result<axum::Json<Value>, ApiErro
 }
 
 pub async fn metrics(State(app): State<App>) -> ([(&'static str, &'static str); 1], String) {
-    ([("content-type", "text/plain; version=0.0.4")], app.metrics.print())
+    (
+        [("content-type", "text/plain; version=0.0.4")],
+        app.metrics.print(),
+    )
 }

@@ -18,11 +18,30 @@ pub struct TokenizeRequest {
     parse_special: bool,
 }
 
-pub async fn tokenize(State(app): State<App>, Json(request): Json<TokenizeRequest>) -> Result<axum::Json<Value>, ApiError> {
-    let TokenizeRequest { content, add_special, parse_special } = request;
-    let make = |id| ToWorker::Tokenize { id, content, add_special, parse_special };
-    match app.front.submit(Priority::Interactive, false, make).next().await {
-        Event::Worker(FromWorker::Tokens { tokens, .. }) => Ok(axum::Json(json!({"tokens": tokens}))),
+pub async fn tokenize(
+    State(app): State<App>,
+    Json(request): Json<TokenizeRequest>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let TokenizeRequest {
+        content,
+        add_special,
+        parse_special,
+    } = request;
+    let make = |id| ToWorker::Tokenize {
+        id,
+        content,
+        add_special,
+        parse_special,
+    };
+    match app
+        .front
+        .submit(Priority::Interactive, false, make)
+        .next()
+        .await
+    {
+        Event::Worker(FromWorker::Tokens { tokens, .. }) => {
+            Ok(axum::Json(json!({"tokens": tokens})))
+        }
         other => Err(ApiError::from_event(other)),
     }
 }
@@ -32,9 +51,20 @@ pub struct DetokenizeRequest {
     tokens: Vec<Token>,
 }
 
-pub async fn detokenize(State(app): State<App>, Json(request): Json<DetokenizeRequest>) -> Result<axum::Json<Value>, ApiError> {
-    let make = |id| ToWorker::Detokenize { id, tokens: request.tokens };
-    match app.front.submit(Priority::Interactive, false, make).next().await {
+pub async fn detokenize(
+    State(app): State<App>,
+    Json(request): Json<DetokenizeRequest>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let make = |id| ToWorker::Detokenize {
+        id,
+        tokens: request.tokens,
+    };
+    match app
+        .front
+        .submit(Priority::Interactive, false, make)
+        .next()
+        .await
+    {
         Event::Worker(FromWorker::Text { text, .. }) => Ok(axum::Json(json!({"content": text}))),
         other => Err(ApiError::from_event(other)),
     }

@@ -32,28 +32,42 @@ impl Embedder {
             let path = folder.join(name);
             std::fs::read(&path).with_context(|| format!("{} can't be read", path.display()))
         };
-        let config: Config = serde_json::from_slice(&read("config.json")?).context("config.json is not a BERT configuration")?;
-        let tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| anyhow::anyhow!("tokenizer.json is not valid: {e}"))?;
+        let config: Config = serde_json::from_slice(&read("config.json")?)
+            .context("config.json is not a BERT configuration")?;
+        let tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?)
+            .map_err(|e| anyhow::anyhow!("tokenizer.json is not valid: {e}"))?;
         let weights = read("model.safetensors")?;
         let sha256 = hex::encode(Sha256::digest(&weights));
         let bytes = weights.len() as u64;
         let variables = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)?;
-        let model = BertModel::load(variables, &config).context("model.safetensors doesn't fit config.json")?;
+        let model = BertModel::load(variables, &config)
+            .context("model.safetensors doesn't fit config.json")?;
         let mut embedder = Embedder {
             model,
             tokenizer,
             info: ModelInfo {
-                id: folder.file_name().map_or_else(|| "embedding".into(), |n| n.to_string_lossy().into_owned()),
+                id: folder
+                    .file_name()
+                    .map_or_else(|| "embedding".into(), |n| n.to_string_lossy().into_owned()),
                 sha256,
                 bytes,
-                description: format!("bert, {} layers of {}", config.num_hidden_layers, config.hidden_size),
+                description: format!(
+                    "bert, {} layers of {}",
+                    config.num_hidden_layers, config.hidden_size
+                ),
                 context_length: config.max_position_embeddings.min(MOST_TOKENS) as u32,
                 width: config.hidden_size as u32,
             },
         };
-        let truncation = TruncationParams { max_length: embedder.info.context_length as usize, ..TruncationParams::default() };
+        let truncation = TruncationParams {
+            max_length: embedder.info.context_length as usize,
+            ..TruncationParams::default()
+        };
         embedder.tokenizer.with_padding(None);
-        embedder.tokenizer.with_truncation(Some(truncation)).map_err(|e| anyhow::anyhow!("{e}"))?;
+        embedder
+            .tokenizer
+            .with_truncation(Some(truncation))
+            .map_err(|e| anyhow::anyhow!("{e}"))?;
         Ok(embedder)
     }
 
@@ -72,7 +86,11 @@ impl Embedder {
         }
         let encodings = texts
             .iter()
-            .map(|text| self.tokenizer.encode(text.as_str(), true).map_err(|e| anyhow::anyhow!("a text can't be tokenised: {e}")))
+            .map(|text| {
+                self.tokenizer
+                    .encode(text.as_str(), true)
+                    .map_err(|e| anyhow::anyhow!("a text can't be tokenised: {e}"))
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let longest = encodings.iter().map(|e| e.len()).max().unwrap_or(0);
         let padded = |values: &[u32]| {
@@ -82,7 +100,10 @@ impl Embedder {
         };
         let shape = (texts.len(), longest);
         let ids: Vec<u32> = encodings.iter().flat_map(|e| padded(e.get_ids())).collect();
-        let mask: Vec<u32> = encodings.iter().flat_map(|e| padded(e.get_attention_mask())).collect();
+        let mask: Vec<u32> = encodings
+            .iter()
+            .flat_map(|e| padded(e.get_attention_mask()))
+            .collect();
         let ids = Tensor::from_vec(ids, shape, &Device::Cpu)?;
         let mask = Tensor::from_vec(mask, shape, &Device::Cpu)?;
         let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?;

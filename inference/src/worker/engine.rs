@@ -10,7 +10,8 @@ use crate::template::ChatTemplate;
 use crate::text::TextStream;
 use crate::tokenizer::Tokenizer;
 use hadada_inference_protocol::{
-    FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind, RequestId, ToWorker, Token, TokenLogprob, TokenOut, Usage, write,
+    FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind, RequestId, ToWorker,
+    Token, TokenLogprob, TokenOut, Usage, write,
 };
 use hadada_kernels::{AttendRow, pick};
 use std::collections::VecDeque;
@@ -105,7 +106,20 @@ impl<W: Write> Engine<W> {
         out: W,
     ) -> Engine<W> {
         let (waiting, running, embeddings) = (VecDeque::new(), Vec::new(), VecDeque::new());
-        Engine { model, cache, blocks, tokenizer, template, grammars, embedder, out, waiting, running, embeddings, arrivals: 0 }
+        Engine {
+            model,
+            cache,
+            blocks,
+            tokenizer,
+            template,
+            grammars,
+            embedder,
+            out,
+            waiting,
+            running,
+            embeddings,
+            arrivals: 0,
+        }
     }
 
     /// Works until the inbox closes.
@@ -149,23 +163,48 @@ impl<W: Write> Engine<W> {
                 match self.prepare(*request) {
                     Ok(sequence) => {
                         // Interactive requests stand before background ones; among equals the first comes first.
-                        let place = self.waiting.iter().position(|w| w.priority > sequence.priority);
-                        self.waiting.insert(place.unwrap_or(self.waiting.len()), sequence);
+                        let place = self
+                            .waiting
+                            .iter()
+                            .position(|w| w.priority > sequence.priority);
+                        self.waiting
+                            .insert(place.unwrap_or(self.waiting.len()), sequence);
                     }
                     Err(refusal) => self.refuse(id, refusal)?,
                 }
             }
             ToWorker::Embed { id, texts } => {
                 if self.embedder.is_none() {
-                    return self.refuse(id, (RefusalKind::NoModel, "this box has no embedding model loaded".into()));
+                    return self.refuse(
+                        id,
+                        (
+                            RefusalKind::NoModel,
+                            "this box has no embedding model loaded".into(),
+                        ),
+                    );
                 }
                 let mut left: Vec<usize> = (0..texts.len()).collect();
                 left.sort_by_key(|&i| texts[i].len());
                 let vectors = vec![Vec::new(); texts.len()];
-                self.embeddings.push_back(EmbedJob { id, texts, left, vectors, tokens: 0 });
+                self.embeddings.push_back(EmbedJob {
+                    id,
+                    texts,
+                    left,
+                    vectors,
+                    tokens: 0,
+                });
             }
-            ToWorker::Tokenize { id, content, add_special, parse_special } => {
-                let encoded = if parse_special { self.tokenizer.encode_with_special(&content) } else { self.tokenizer.encode(&content) };
+            ToWorker::Tokenize {
+                id,
+                content,
+                add_special,
+                parse_special,
+            } => {
+                let encoded = if parse_special {
+                    self.tokenizer.encode_with_special(&content)
+                } else {
+                    self.tokenizer.encode(&content)
+                };
                 match encoded {
                     Ok(mut tokens) => {
                         if let Some(opening) = self.tokenizer.opening().filter(|_| add_special) {
@@ -176,13 +215,17 @@ impl<W: Write> Engine<W> {
                     Err(message) => self.refuse(id, invalid(message))?,
                 }
             }
-            ToWorker::Detokenize { id, tokens } => match tokens.iter().find(|&&t| t as usize >= self.tokenizer.len()) {
-                Some(unknown) => self.refuse(id, invalid(format!("tokens: there is no token {unknown}")))?,
-                None => {
-                    let text = self.tokenizer.decode(&tokens);
-                    self.say(&FromWorker::Text { id, text })?;
+            ToWorker::Detokenize { id, tokens } => {
+                match tokens.iter().find(|&&t| t as usize >= self.tokenizer.len()) {
+                    Some(unknown) => {
+                        self.refuse(id, invalid(format!("tokens: there is no token {unknown}")))?
+                    }
+                    None => {
+                        let text = self.tokenizer.decode(&tokens);
+                        self.say(&FromWorker::Text { id, text })?;
+                    }
                 }
-            },
+            }
             ToWorker::Cancel { id } => self.cancel(id),
             ToWorker::Ping { nonce } => self.say(&FromWorker::Pong { nonce })?,
         }
@@ -203,13 +246,26 @@ impl<W: Write> Engine<W> {
         let received = Instant::now();
         let mut tokens = match request.prompt {
             Prompt::Chat(messages) => match &self.template {
-                Some(template) => template.tokens(&self.tokenizer, &messages).map_err(invalid)?,
+                Some(template) => template
+                    .tokens(&self.tokenizer, &messages)
+                    .map_err(invalid)?,
                 None => return Err(invalid("messages: this model has no chat template")),
             },
-            Prompt::Text { text, parse_special } => {
-                let encoded = if parse_special { self.tokenizer.encode_with_special(&text) } else { self.tokenizer.encode(&text) };
+            Prompt::Text {
+                text,
+                parse_special,
+            } => {
+                let encoded = if parse_special {
+                    self.tokenizer.encode_with_special(&text)
+                } else {
+                    self.tokenizer.encode(&text)
+                };
                 let mut tokens = encoded.map_err(invalid)?;
-                if let Some(opening) = self.tokenizer.opening().filter(|&t| tokens.first() != Some(&t)) {
+                if let Some(opening) = self
+                    .tokenizer
+                    .opening()
+                    .filter(|&t| tokens.first() != Some(&t))
+                {
                     tokens.insert(0, opening);
                 }
                 tokens
@@ -219,18 +275,35 @@ impl<W: Write> Engine<W> {
         if tokens.is_empty() {
             return Err(invalid("prompt: it is empty"));
         }
-        if let Some(unknown) = tokens.iter().find(|&&t| t as usize >= self.model.shape().vocabulary) {
+        if let Some(unknown) = tokens
+            .iter()
+            .find(|&&t| t as usize >= self.model.shape().vocabulary)
+        {
             return Err(invalid(format!("prompt: there is no token {unknown}")));
         }
         let prompt = tokens.len();
-        let room = self.model.shape().context.min(self.blocks.total() * Llama::BLOCK);
+        let room = self
+            .model
+            .shape()
+            .context
+            .min(self.blocks.total() * Llama::BLOCK);
         if prompt >= room {
-            return Err((RefusalKind::ContextLength, format!("the prompt has {prompt} tokens; prompt and answer together can have {room}")));
+            return Err((
+                RefusalKind::ContextLength,
+                format!(
+                    "the prompt has {prompt} tokens; prompt and answer together can have {room}"
+                ),
+            ));
         }
-        let max_tokens = (request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) as usize).min(room - prompt);
+        let max_tokens =
+            (request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) as usize).min(room - prompt);
         let mut grammar = match &request.format {
             Format::Text => None,
-            Format::JsonSchema(schema) => Some(self.grammars.start(schema).map_err(|e| invalid(format!("response_format: {e}")))?),
+            Format::JsonSchema(schema) => Some(
+                self.grammars
+                    .start(schema)
+                    .map_err(|e| invalid(format!("response_format: {e}")))?,
+            ),
         };
         let mut forced = grammar.as_mut().map(Grammar::opening).unwrap_or_default();
         forced.truncate(max_tokens);
@@ -264,15 +337,32 @@ impl<W: Write> Engine<W> {
             && let Some(next) = self.waiting.front()
         {
             let length = next.prompt + next.max_tokens;
-            let Some((table, cached)) = self.blocks.reserve(&next.tokens[..next.prompt], length) else { break };
-            let Some(mut sequence) = self.waiting.pop_front() else { break };
+            let Some((table, cached)) = self.blocks.reserve(&next.tokens[..next.prompt], length)
+            else {
+                break;
+            };
+            let Some(mut sequence) = self.waiting.pop_front() else {
+                break;
+            };
             (sequence.table, sequence.cached, sequence.computed) = (table, cached, cached);
-            let started = FromWorker::Started { id: sequence.id, prompt_tokens: sequence.prompt as u32, cached_tokens: cached as u32 };
+            let started = FromWorker::Started {
+                id: sequence.id,
+                prompt_tokens: sequence.prompt as u32,
+                cached_tokens: cached as u32,
+            };
             self.say(&started)?;
             let opening = sequence.tokens.split_off(sequence.prompt);
             let chosen: Vec<_> = opening.into_iter().map(|token| (token, None)).collect();
-            let end = if sequence.max_tokens == 0 { Some(FinishReason::Length) } else { None };
-            let end = end.or(if chosen.is_empty() { None } else { sequence.extend(chosen, &self.tokenizer, &mut self.out)? });
+            let end = if sequence.max_tokens == 0 {
+                Some(FinishReason::Length)
+            } else {
+                None
+            };
+            let end = end.or(if chosen.is_empty() {
+                None
+            } else {
+                sequence.extend(chosen, &self.tokenizer, &mut self.out)?
+            });
             match end {
                 Some(reason) => {
                     sequence.finish(reason, &mut self.out)?;
@@ -286,9 +376,16 @@ impl<W: Write> Engine<W> {
 
     /// Embeds one batch, so that a long list doesn't hold up those who are being written to.
     fn embed_some(&mut self) -> io::Result<()> {
-        let (Some(embedder), Some(job)) = (&self.embedder, self.embeddings.front_mut()) else { return Ok(()) };
-        let batch = job.left.split_off(job.left.len().saturating_sub(embed::BATCH));
-        let texts: Vec<String> = batch.iter().map(|&i| std::mem::take(&mut job.texts[i])).collect();
+        let (Some(embedder), Some(job)) = (&self.embedder, self.embeddings.front_mut()) else {
+            return Ok(());
+        };
+        let batch = job
+            .left
+            .split_off(job.left.len().saturating_sub(embed::BATCH));
+        let texts: Vec<String> = batch
+            .iter()
+            .map(|&i| std::mem::take(&mut job.texts[i]))
+            .collect();
         let answer = match embedder.embed(&texts) {
             Ok((vectors, tokens)) => {
                 job.tokens += tokens;
@@ -298,9 +395,17 @@ impl<W: Write> Engine<W> {
                 if !job.left.is_empty() {
                     return Ok(());
                 }
-                FromWorker::Embeddings { id: job.id, vectors: std::mem::take(&mut job.vectors), tokens: job.tokens }
+                FromWorker::Embeddings {
+                    id: job.id,
+                    vectors: std::mem::take(&mut job.vectors),
+                    tokens: job.tokens,
+                }
             }
-            Err(e) => FromWorker::Refused { id: job.id, kind: RefusalKind::Internal, message: format!("embedding failed: {e}") },
+            Err(e) => FromWorker::Refused {
+                id: job.id,
+                kind: RefusalKind::Internal,
+                message: format!("embedding failed: {e}"),
+            },
         };
         self.embeddings.pop_front();
         self.say(&answer)
@@ -314,7 +419,11 @@ impl<W: Write> Engine<W> {
         let work: Vec<Work> = self
             .running
             .iter()
-            .map(|s| Work { pending: s.tokens.len() - s.computed, priority: s.priority, arrival: s.arrival })
+            .map(|s| Work {
+                pending: s.tokens.len() - s.computed,
+                priority: s.priority,
+                arrival: s.arrival,
+            })
             .collect();
         let shares = scheduler::plan(&work, PASS_ROWS);
         let mut rows = Vec::with_capacity(PASS_ROWS);
@@ -322,7 +431,10 @@ impl<W: Write> Engine<W> {
             for position in sequence.computed..sequence.computed + share {
                 rows.push(Row {
                     token: sequence.tokens[position],
-                    place: AttendRow { blocks: &sequence.table.blocks, position },
+                    place: AttendRow {
+                        blocks: &sequence.table.blocks,
+                        position,
+                    },
                     wanted: position + 1 == sequence.tokens.len(),
                 });
             }
@@ -334,7 +446,8 @@ impl<W: Write> Engine<W> {
         let mut ended = Vec::new();
         for (i, (sequence, share)) in self.running.iter_mut().zip(shares).enumerate() {
             sequence.computed += share;
-            self.blocks.seal(&mut sequence.table, &sequence.tokens[..sequence.computed]);
+            self.blocks
+                .seal(&mut sequence.table, &sequence.tokens[..sequence.computed]);
             if share == 0 || sequence.computed < sequence.tokens.len() {
                 continue;
             }
@@ -351,7 +464,14 @@ impl<W: Write> Engine<W> {
                     }
                 }
                 Err(message) => {
-                    write(&mut self.out, &FromWorker::Refused { id: sequence.id, kind: RefusalKind::Internal, message })?;
+                    write(
+                        &mut self.out,
+                        &FromWorker::Refused {
+                            id: sequence.id,
+                            kind: RefusalKind::Internal,
+                            message,
+                        },
+                    )?;
                     ended.push(i);
                 }
             }
@@ -379,15 +499,27 @@ impl Sequence {
         if let Some(grammar) = &mut self.grammar {
             pick::mask(logits, grammar.allowed()?.as_slice());
         }
-        let token = self.sampler.choose(logits).ok_or("the model gave no usable choice of tokens")?;
+        let token = self
+            .sampler
+            .choose(logits)
+            .ok_or("the model gave no usable choice of tokens")?;
         if tokenizer.is_end(token) && (!self.ignore_eos || self.grammar.is_some()) {
             return Ok(Choice::End);
         }
-        let report = self.logprobs.map(|count| sampling::logprob(original.as_deref().unwrap_or(logits), token, count.into(), tokenizer));
+        let report = self.logprobs.map(|count| {
+            sampling::logprob(
+                original.as_deref().unwrap_or(logits),
+                token,
+                count.into(),
+                tokenizer,
+            )
+        });
         let mut chosen = vec![(token, report)];
         if let Some(grammar) = &mut self.grammar {
             let forced = grammar.accept(token)?;
-            let room = self.max_tokens.saturating_sub(self.tokens.len() - self.prompt + 1);
+            let room = self
+                .max_tokens
+                .saturating_sub(self.tokens.len() - self.prompt + 1);
             self.forced += forced.len().min(room) as u32;
             chosen.extend(forced.into_iter().take(room).map(|t| (t, None)));
         }
@@ -395,7 +527,12 @@ impl Sequence {
     }
 
     /// Adds tokens to the answer and sends them; says whether that ends it.
-    fn extend(&mut self, chosen: Vec<(Token, Option<TokenLogprob>)>, tokenizer: &Tokenizer, out: &mut impl Write) -> io::Result<Option<FinishReason>> {
+    fn extend(
+        &mut self,
+        chosen: Vec<(Token, Option<TokenLogprob>)>,
+        tokenizer: &Tokenizer,
+        out: &mut impl Write,
+    ) -> io::Result<Option<FinishReason>> {
         self.first_token.get_or_insert_with(Instant::now);
         let mut text = String::new();
         let mut tokens = Vec::with_capacity(chosen.len());
@@ -404,10 +541,19 @@ impl Sequence {
             if !tokenizer.is_special(token) {
                 text.push_str(&self.text.push(tokenizer.bytes(token)));
             }
-            let logprob = self.logprobs.map(|_| report.unwrap_or_else(|| sampling::certain(token, tokenizer)));
+            let logprob = self
+                .logprobs
+                .map(|_| report.unwrap_or_else(|| sampling::certain(token, tokenizer)));
             tokens.push(TokenOut { token, logprob });
         }
-        write(out, &FromWorker::Delta { id: self.id, text, tokens })?;
+        write(
+            out,
+            &FromWorker::Delta {
+                id: self.id,
+                text,
+                tokens,
+            },
+        )?;
         if self.text.stopped() || self.grammar.as_ref().is_some_and(Grammar::complete) {
             return Ok(Some(FinishReason::Stop));
         }
@@ -418,7 +564,14 @@ impl Sequence {
     fn finish(&mut self, reason: FinishReason, out: &mut impl Write) -> io::Result<()> {
         let text = self.text.finish();
         if !text.is_empty() {
-            write(out, &FromWorker::Delta { id: self.id, text, tokens: Vec::new() })?;
+            write(
+                out,
+                &FromWorker::Delta {
+                    id: self.id,
+                    text,
+                    tokens: Vec::new(),
+                },
+            )?;
         }
         let milliseconds = |until: Instant| (until - self.received).as_secs_f32() * 1000.0;
         let usage = Usage {
@@ -429,6 +582,13 @@ impl Sequence {
             first_token_ms: self.first_token.map_or(0.0, milliseconds),
             total_ms: milliseconds(Instant::now()),
         };
-        write(out, &FromWorker::Finished { id: self.id, reason, usage })
+        write(
+            out,
+            &FromWorker::Finished {
+                id: self.id,
+                reason,
+                usage,
+            },
+        )
     }
 }

@@ -59,17 +59,72 @@ pub struct TensorType {
 }
 
 const TYPES: &[TensorType] = &[
-    TensorType { name: "F32", code: 0, block: 1, bytes: 4 },
-    TensorType { name: "F16", code: 1, block: 1, bytes: 2 },
-    TensorType { name: "Q4_0", code: 2, block: 32, bytes: 18 },
-    TensorType { name: "Q4_1", code: 3, block: 32, bytes: 20 },
-    TensorType { name: "Q5_0", code: 6, block: 32, bytes: 22 },
-    TensorType { name: "Q5_1", code: 7, block: 32, bytes: 24 },
-    TensorType { name: "Q8_0", code: 8, block: 32, bytes: 34 },
-    TensorType { name: "Q4_K", code: 12, block: 256, bytes: 144 },
-    TensorType { name: "Q5_K", code: 13, block: 256, bytes: 176 },
-    TensorType { name: "Q6_K", code: 14, block: 256, bytes: 210 },
-    TensorType { name: "BF16", code: 30, block: 1, bytes: 2 },
+    TensorType {
+        name: "F32",
+        code: 0,
+        block: 1,
+        bytes: 4,
+    },
+    TensorType {
+        name: "F16",
+        code: 1,
+        block: 1,
+        bytes: 2,
+    },
+    TensorType {
+        name: "Q4_0",
+        code: 2,
+        block: 32,
+        bytes: 18,
+    },
+    TensorType {
+        name: "Q4_1",
+        code: 3,
+        block: 32,
+        bytes: 20,
+    },
+    TensorType {
+        name: "Q5_0",
+        code: 6,
+        block: 32,
+        bytes: 22,
+    },
+    TensorType {
+        name: "Q5_1",
+        code: 7,
+        block: 32,
+        bytes: 24,
+    },
+    TensorType {
+        name: "Q8_0",
+        code: 8,
+        block: 32,
+        bytes: 34,
+    },
+    TensorType {
+        name: "Q4_K",
+        code: 12,
+        block: 256,
+        bytes: 144,
+    },
+    TensorType {
+        name: "Q5_K",
+        code: 13,
+        block: 256,
+        bytes: 176,
+    },
+    TensorType {
+        name: "Q6_K",
+        code: 14,
+        block: 256,
+        bytes: 210,
+    },
+    TensorType {
+        name: "BF16",
+        code: 30,
+        block: 1,
+        bytes: 2,
+    },
 ];
 
 /// Where a tensor lies and what shape it has.
@@ -106,7 +161,11 @@ impl Gguf {
         // front reports that and starts another worker. After loading, the map is dropped.
         let map = unsafe { Mmap::map(&file)? };
         let (metadata, tensors) = parse(&map)?;
-        Ok(Gguf { map, metadata, tensors })
+        Ok(Gguf {
+            map,
+            metadata,
+            tensors,
+        })
     }
 
     /// The whole file.
@@ -169,9 +228,15 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, n: u64) -> Result<&'a [u8], GgufError> {
-        let end = usize::try_from(n).ok().and_then(|n| self.at.checked_add(n)).filter(|&end| end <= self.bytes.len());
+        let end = usize::try_from(n)
+            .ok()
+            .and_then(|n| self.at.checked_add(n))
+            .filter(|&end| end <= self.bytes.len());
         let Some(end) = end else {
-            return damaged(format!("it ends in the middle of its header, at byte {}", self.bytes.len()));
+            return damaged(format!(
+                "it ends in the middle of its header, at byte {}",
+                self.bytes.len()
+            ));
         };
         let taken = &self.bytes[self.at..end];
         self.at = end;
@@ -195,7 +260,8 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Result<String, GgufError> {
         let length = self.u64()?;
         let bytes = self.take(length)?;
-        String::from_utf8(bytes.to_vec()).or_else(|_| damaged(format!("the text before byte {} is not UTF-8", self.at)))
+        String::from_utf8(bytes.to_vec())
+            .or_else(|_| damaged(format!("the text before byte {} is not UTF-8", self.at)))
     }
 
     fn int(&mut self, kind: u32) -> Result<i128, GgufError> {
@@ -208,7 +274,12 @@ impl<'a> Reader<'a> {
             5 => i128::from(self.array().map(i32::from_le_bytes)?),
             10 => i128::from(self.u64()?),
             11 => i128::from(self.array().map(i64::from_le_bytes)?),
-            _ => return damaged(format!("unknown type {kind} of a value before byte {}", self.at)),
+            _ => {
+                return damaged(format!(
+                    "unknown type {kind} of a value before byte {}",
+                    self.at
+                ));
+            }
         })
     }
 
@@ -225,11 +296,27 @@ impl<'a> Reader<'a> {
                     return damaged(format!("a list claims {count} entries"));
                 }
                 match kind {
-                    6 => Value::Floats((0..count).map(|_| self.u32().map(f32::from_bits)).collect::<Result<_, _>>()?),
-                    12 => Value::Floats((0..count).map(|_| self.u64().map(|b| f64::from_bits(b) as f32)).collect::<Result<_, _>>()?),
-                    8 => Value::Texts((0..count).map(|_| self.string()).collect::<Result<_, _>>()?),
+                    6 => Value::Floats(
+                        (0..count)
+                            .map(|_| self.u32().map(f32::from_bits))
+                            .collect::<Result<_, _>>()?,
+                    ),
+                    12 => Value::Floats(
+                        (0..count)
+                            .map(|_| self.u64().map(|b| f64::from_bits(b) as f32))
+                            .collect::<Result<_, _>>()?,
+                    ),
+                    8 => Value::Texts(
+                        (0..count)
+                            .map(|_| self.string())
+                            .collect::<Result<_, _>>()?,
+                    ),
                     9 => return damaged("a list of lists"),
-                    _ => Value::Ints((0..count).map(|_| self.int(kind).map(|n| n as i64)).collect::<Result<_, _>>()?),
+                    _ => Value::Ints(
+                        (0..count)
+                            .map(|_| self.int(kind).map(|n| n as i64))
+                            .collect::<Result<_, _>>()?,
+                    ),
                 }
             }
             kind => Value::Int(self.int(kind)?),
@@ -247,11 +334,15 @@ fn parse(bytes: &[u8]) -> Result<Parsed, GgufError> {
     }
     let version = r.u32()?;
     if !(2..=3).contains(&version) {
-        return Err(GgufError::Unsupported(format!("GGUF version {version}; versions 2 and 3 are known")));
+        return Err(GgufError::Unsupported(format!(
+            "GGUF version {version}; versions 2 and 3 are known"
+        )));
     }
     let (tensor_count, value_count) = (r.u64()?, r.u64()?);
     if tensor_count > MAX_ENTRIES || value_count > MAX_ENTRIES {
-        return damaged(format!("it claims {tensor_count} tensors and {value_count} values"));
+        return damaged(format!(
+            "it claims {tensor_count} tensors and {value_count} values"
+        ));
     }
     let mut metadata = HashMap::new();
     for _ in 0..value_count {
@@ -274,14 +365,32 @@ fn parse(bytes: &[u8]) -> Result<Parsed, GgufError> {
     let mut tensors = HashMap::new();
     let mut spans = Vec::new();
     for header in headers {
-        let TensorHeader { name, columns, rows, kind, offset, size } = header;
+        let TensorHeader {
+            name,
+            columns,
+            rows,
+            kind,
+            offset,
+            size,
+        } = header;
         let start = data.checked_add(offset);
-        let end = start.and_then(|start| start.checked_add(size)).filter(|&end| end <= bytes.len() as u64);
+        let end = start
+            .and_then(|start| start.checked_add(size))
+            .filter(|&end| end <= bytes.len() as u64);
         let (Some(start), Some(end)) = (start, end) else {
-            return damaged(format!("tensor '{name}' lies beyond its end ({} bytes): is the file complete?", bytes.len()));
+            return damaged(format!(
+                "tensor '{name}' lies beyond its end ({} bytes): is the file complete?",
+                bytes.len()
+            ));
         };
         spans.push((start, end));
-        let info = TensorInfo { columns, rows, kind, start: start as usize, end: end as usize };
+        let info = TensorInfo {
+            columns,
+            rows,
+            kind,
+            start: start as usize,
+            end: end as usize,
+        };
         if tensors.insert(name.clone(), info).is_some() {
             return damaged(format!("tensor '{name}' is there twice"));
         }
@@ -315,22 +424,38 @@ fn tensor_header(r: &mut Reader<'_>, alignment: u64) -> Result<TensorHeader, Ggu
     let code = r.u32()?;
     let offset = r.u64()?;
     let Some(&kind) = TYPES.iter().find(|t| t.code == code) else {
-        return Err(GgufError::Unsupported(format!("tensor '{name}' is stored as type {code}, which is not known here")));
+        return Err(GgufError::Unsupported(format!(
+            "tensor '{name}' is stored as type {code}, which is not known here"
+        )));
     };
     let [columns, further @ ..] = shape;
     let rows = further.iter().try_fold(1u64, |n, &d| n.checked_mul(d));
-    let elements = rows.and_then(|rows| rows.checked_mul(columns)).filter(|&n| n > 0 && n <= 1 << 40);
+    let elements = rows
+        .and_then(|rows| rows.checked_mul(columns))
+        .filter(|&n| n > 0 && n <= 1 << 40);
     let (Some(rows), Some(elements)) = (rows, elements) else {
         return damaged(format!("tensor '{name}' has the shape {shape:?}"));
     };
     if !columns.is_multiple_of(kind.block) {
-        return damaged(format!("tensor '{name}' has rows of {columns}, not a multiple of {}", kind.block));
+        return damaged(format!(
+            "tensor '{name}' has rows of {columns}, not a multiple of {}",
+            kind.block
+        ));
     }
     if !offset.is_multiple_of(alignment) {
-        return damaged(format!("tensor '{name}' is not aligned to {alignment} bytes"));
+        return damaged(format!(
+            "tensor '{name}' is not aligned to {alignment} bytes"
+        ));
     }
     let size = elements / kind.block * kind.bytes;
-    Ok(TensorHeader { name, columns: columns as usize, rows: rows as usize, kind, offset, size })
+    Ok(TensorHeader {
+        name,
+        columns: columns as usize,
+        rows: rows as usize,
+        kind,
+        offset,
+        size,
+    })
 }
 
 #[cfg(test)]

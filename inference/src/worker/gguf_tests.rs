@@ -3,7 +3,15 @@ use proptest::prelude::*;
 
 /// A small file of our own making: one text, one list, one tensor of 2 × 32 numbers.
 fn file(edit: impl Fn(&mut Parts)) -> Vec<u8> {
-    let mut parts = Parts { magic: *b"GGUF", version: 3, dimensions: vec![32, 2], kind: 0, offset: 0, alignment: 32, cut: 0 };
+    let mut parts = Parts {
+        magic: *b"GGUF",
+        version: 3,
+        dimensions: vec![32, 2],
+        kind: 0,
+        offset: 0,
+        alignment: 32,
+        cut: 0,
+    };
     edit(&mut parts);
     let mut out = parts.magic.to_vec();
     out.extend(parts.version.to_le_bytes());
@@ -27,7 +35,10 @@ fn file(edit: impl Fn(&mut Parts)) -> Vec<u8> {
     text(&mut out, "ṱ");
     text(&mut out, "weight");
     out.extend((parts.dimensions.len() as u32).to_le_bytes());
-    parts.dimensions.iter().for_each(|d| out.extend(d.to_le_bytes()));
+    parts
+        .dimensions
+        .iter()
+        .for_each(|d| out.extend(d.to_le_bytes()));
     out.extend(parts.kind.to_le_bytes());
     out.extend(parts.offset.to_le_bytes());
     out.resize(out.len().next_multiple_of(32), 0);
@@ -47,16 +58,24 @@ struct Parts {
 }
 
 fn refusal(edit: impl Fn(&mut Parts)) -> String {
-    parse(&file(edit)).expect_err("it should be refused").to_string()
+    parse(&file(edit))
+        .expect_err("it should be refused")
+        .to_string()
 }
 
 #[test]
 fn a_good_file_is_read() {
     let (metadata, tensors) = parse(&file(|_| {})).unwrap();
-    assert_eq!(metadata["general.architecture"], Value::Text("llama".into()));
+    assert_eq!(
+        metadata["general.architecture"],
+        Value::Text("llama".into())
+    );
     assert_eq!(metadata["list"], Value::Texts(vec!["a".into(), "ṱ".into()]));
     let tensor = &tensors["weight"];
-    assert_eq!((tensor.columns, tensor.rows, tensor.end - tensor.start), (32, 2, 256));
+    assert_eq!(
+        (tensor.columns, tensor.rows, tensor.end - tensor.start),
+        (32, 2, 256)
+    );
 }
 
 #[test]
@@ -72,7 +91,9 @@ fn what_is_wrong_is_named() {
     assert!(refusal(|p| p.dimensions = vec![]).contains("dimensions"));
     assert!(refusal(|p| p.dimensions = vec![u64::MAX, 3]).contains("shape"));
     assert!(refusal(|p| p.dimensions = vec![32, 0]).contains("shape"));
-    assert!(refusal(|p| (p.kind, p.dimensions) = (3, vec![31, 2])).contains("not a multiple of 32"));
+    assert!(
+        refusal(|p| (p.kind, p.dimensions) = (3, vec![31, 2])).contains("not a multiple of 32")
+    );
 }
 
 proptest! {

@@ -33,7 +33,11 @@ impl TokenizerEnv for Vocabulary {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<Token> {
-        let encode = |text: &str| self.tokenizer.encode(text).unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()));
+        let encode = |text: &str| {
+            self.tokenizer
+                .encode(text)
+                .unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()))
+        };
         self.trie.tokenize_with_greedy_fallback(bytes, encode)
     }
 }
@@ -47,7 +51,11 @@ impl Grammars {
         let words: Vec<Vec<u8>> = (0..tokenizer.len() as Token)
             .map(|token| {
                 let bytes = tokenizer.bytes(token);
-                if tokenizer.is_special(token) { [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat() } else { bytes.to_vec() }
+                if tokenizer.is_special(token) {
+                    [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat()
+                } else {
+                    bytes.to_vec()
+                }
             })
             .collect();
         let info = TokRxInfo::new(words.len() as u32, tokenizer.eos());
@@ -55,10 +63,17 @@ impl Grammars {
         ends.insert(0, tokenizer.eos());
         let trie = TokTrie::from(&info, &words).with_eos_tokens(&ends);
         let environment: TokEnv = Arc::new(Vocabulary { trie, tokenizer });
-        let can = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
-        let mut factory = ParserFactory::new(&environment, can, &SlicedBiasComputer::json_slices())?;
+        let can = InferenceCapabilities {
+            ff_tokens: true,
+            ..InferenceCapabilities::default()
+        };
+        let mut factory =
+            ParserFactory::new(&environment, can, &SlicedBiasComputer::json_slices())?;
         factory.quiet();
-        Ok(Grammars { factory, compiled: VecDeque::new() })
+        Ok(Grammars {
+            factory,
+            compiled: VecDeque::new(),
+        })
     }
 
     /// The grammar of a schema at its start; compiled schemas are kept, as the same few come again and again.
@@ -69,7 +84,9 @@ impl Grammars {
         let matcher = match self.compiled.iter().position(|(text, _)| text == schema) {
             Some(place) => {
                 let entry = self.compiled.remove(place);
-                entry.map(|(_, matcher)| matcher).ok_or("a compiled schema went missing")?
+                entry
+                    .map(|(_, matcher)| matcher)
+                    .ok_or("a compiled schema went missing")?
             }
             None => self.compile(schema)?,
         };
@@ -82,15 +99,21 @@ impl Grammars {
     }
 
     fn compile(&self, schema: &str) -> Result<Matcher, String> {
-        let mut schema: Value = serde_json::from_str(schema).map_err(|e| format!("the schema is not JSON: {e}"))?;
+        let mut schema: Value =
+            serde_json::from_str(schema).map_err(|e| format!("the schema is not JSON: {e}"))?;
         if let Value::Object(fields) = &mut schema {
             // A small model left free to write white space can write it for ever.
             fields.entry("x-guidance").or_insert_with(|| json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}));
         }
-        let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
+        let parser = self
+            .factory
+            .create_parser(TopLevelGrammar::from_json_schema(schema));
         let matcher = Matcher::new(parser);
         match matcher.get_error() {
-            Some(error) => Err(format!("the schema can't be enforced: {}", first_line(&error))),
+            Some(error) => Err(format!(
+                "the schema can't be enforced: {}",
+                first_line(&error)
+            )),
             None => Ok(matcher),
         }
     }
@@ -102,7 +125,9 @@ impl Grammar {
     /// # Errors
     /// When the grammar grew beyond its limits.
     pub fn allowed(&mut self) -> Result<toktrie::SimpleVob, String> {
-        self.0.compute_mask_or_eos().map_err(|e| first_line(&e.to_string()).to_owned())
+        self.0
+            .compute_mask_or_eos()
+            .map_err(|e| first_line(&e.to_string()).to_owned())
     }
 
     /// Takes a token that was allowed, and gives those that must follow it.
@@ -110,8 +135,14 @@ impl Grammar {
     /// # Errors
     /// When the token was not allowed, or the grammar grew beyond its limits.
     pub fn accept(&mut self, token: Token) -> Result<Vec<Token>, String> {
-        self.0.consume_token(token).map_err(|e| first_line(&e.to_string()).to_owned())?;
-        if self.complete() { Ok(Vec::new()) } else { Ok(self.0.consume_ff_tokens()) }
+        self.0
+            .consume_token(token)
+            .map_err(|e| first_line(&e.to_string()).to_owned())?;
+        if self.complete() {
+            Ok(Vec::new())
+        } else {
+            Ok(self.0.consume_ff_tokens())
+        }
     }
 
     /// Tokens that must come first, before anything is chosen.

@@ -74,15 +74,24 @@ impl Blocks {
     /// be computed to have something to choose from), or `None` when there isn't room now.
     pub fn reserve(&mut self, prompt: &[Token], length: usize) -> Option<(Table, usize)> {
         let needed = length.div_ceil(KV_BLOCK);
-        let mut table = Table { last_content: NOTHING, ..Table::default() };
+        let mut table = Table {
+            last_content: NOTHING,
+            ..Table::default()
+        };
         let shareable = prompt.len().saturating_sub(1) / KV_BLOCK;
         for tokens in prompt.as_chunks::<KV_BLOCK>().0.iter().take(shareable) {
-            let Some(&(block, content)) = self.known.get(&(table.last_content, *tokens)) else { break };
+            let Some(&(block, content)) = self.known.get(&(table.last_content, *tokens)) else {
+                break;
+            };
             table.blocks.push(block);
             table.last_content = content;
         }
         table.sealed = table.blocks.len();
-        let idle_hits = table.blocks.iter().filter(|&&b| self.slots[b as usize].users == 0).count();
+        let idle_hits = table
+            .blocks
+            .iter()
+            .filter(|&&b| self.slots[b as usize].users == 0)
+            .count();
         if needed - table.sealed > self.available() - idle_hits {
             return None;
         }
@@ -103,7 +112,11 @@ impl Blocks {
 
     /// An unused block: a free one, or the one idle longest. Only called when there is one.
     fn take(&mut self) -> u32 {
-        let block = self.free.pop().or_else(|| self.idle.pop_first().map(|(_, block)| block)).unwrap_or_default();
+        let block = self
+            .free
+            .pop()
+            .or_else(|| self.idle.pop_first().map(|(_, block)| block))
+            .unwrap_or_default();
         let slot = &mut self.slots[block as usize];
         if let Some(key) = slot.key.take() {
             self.known.remove(&key);

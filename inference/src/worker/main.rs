@@ -66,7 +66,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut out = BufWriter::with_capacity(64 << 10, socket.try_clone()?);
     let (to_engine, inbox) = mpsc::channel();
-    std::thread::Builder::new().name("inbox".into()).spawn(move || listen(socket, &to_engine))?;
+    std::thread::Builder::new()
+        .name("inbox".into())
+        .spawn(move || listen(socket, &to_engine))?;
     match load(options) {
         Ok((parts, info)) => {
             write(&mut out, &FromWorker::Ready(Box::new(info)))?;
@@ -75,7 +77,12 @@ fn run(options: &Options) -> anyhow::Result<()> {
             Ok(())
         }
         Err(error) => {
-            write(&mut out, &FromWorker::Failed { reason: format!("{error:#}") })?;
+            write(
+                &mut out,
+                &FromWorker::Failed {
+                    reason: format!("{error:#}"),
+                },
+            )?;
             std::io::Write::flush(&mut out)?;
             Err(error)
         }
@@ -105,7 +112,9 @@ fn listen(socket: UnixStream, to_engine: &mpsc::Sender<ToWorker>) {
 type Output = BufWriter<UnixStream>;
 
 /// Loads everything and asks the known questions.
-fn load(options: &Options) -> anyhow::Result<(impl FnOnce(Output) -> Engine<Output> + use<>, WorkerInfo)> {
+fn load(
+    options: &Options,
+) -> anyhow::Result<(impl FnOnce(Output) -> Engine<Output> + use<>, WorkerInfo)> {
     let isa = match options.kernels.as_deref() {
         None => Isa::detect(),
         Some(name) => Isa::available()
@@ -113,7 +122,10 @@ fn load(options: &Options) -> anyhow::Result<(impl FnOnce(Output) -> Engine<Outp
             .find(|isa| isa.name() == name)
             .ok_or_else(|| anyhow::anyhow!("this processor has no instruction set '{name}'"))?,
     };
-    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let threads = options
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1);
     let file = Gguf::open(&options.model)?;
     let tokenizer = Arc::new(tokenizer::Tokenizer::from_gguf(&file)?);
     let mut model = Llama::load(&file, Cpu::new(isa, threads)?)?;
@@ -124,16 +136,26 @@ fn load(options: &Options) -> anyhow::Result<(impl FnOnce(Output) -> Engine<Outp
         model.shape().vocabulary
     );
     let sha256 = hex::encode(Sha256::digest(file.bytes()));
-    selftest::run(&mut model, &sha256).map_err(|e| anyhow::anyhow!("the known-answer test failed: {e}"))?;
+    selftest::run(&mut model, &sha256)
+        .map_err(|e| anyhow::anyhow!("the known-answer test failed: {e}"))?;
     let template = match file.get("tokenizer.chat_template") {
-        Some(Value::Text(source)) => Some(template::ChatTemplate::new(source).map_err(anyhow::Error::msg)?),
+        Some(Value::Text(source)) => {
+            Some(template::ChatTemplate::new(source).map_err(anyhow::Error::msg)?)
+        }
         _ => None,
     };
     let grammars = grammar::Grammars::new(Arc::clone(&tokenizer))?;
-    let loaded = options.embedding_model.as_deref().map(embed::Embedder::load).transpose();
+    let loaded = options
+        .embedding_model
+        .as_deref()
+        .map(embed::Embedder::load)
+        .transpose();
     let (embedder, embedding_error) = match loaded {
         Ok(embedder) => (embedder, None),
-        Err(error) => (None, Some(format!("the embedding model can't be used: {error:#}"))),
+        Err(error) => (
+            None,
+            Some(format!("the embedding model can't be used: {error:#}")),
+        ),
     };
     let blocks = kv::Blocks::new((options.cache_tokens / Llama::BLOCK).max(1));
     let cache = model.cache(blocks.total());
@@ -155,10 +177,17 @@ fn load(options: &Options) -> anyhow::Result<(impl FnOnce(Output) -> Engine<Outp
         max_sequences: engine::MAX_SEQUENCES as u32,
         cache_tokens: (blocks.total() * Llama::BLOCK) as u32,
     };
-    let make = move |out| Engine::new(model, cache, blocks, tokenizer, template, grammars, embedder, out);
+    let make = move |out| {
+        Engine::new(
+            model, cache, blocks, tokenizer, template, grammars, embedder, out,
+        )
+    };
     Ok((make, info))
 }
 
 fn name(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned())
+    path.file_stem().map_or_else(
+        || "model".into(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
 }

@@ -19,13 +19,22 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler at the start of its random sequence.
     pub fn new(sampling: Sampling) -> Sampler {
-        Sampler { sampling, random: Xoshiro256PlusPlus::seed_from_u64(sampling.seed) }
+        Sampler {
+            sampling,
+            random: Xoshiro256PlusPlus::seed_from_u64(sampling.seed),
+        }
     }
 
     /// The next token; `None` when no token is allowed. Temperature comes first, then `min_p`, `top_k` and `top_p`, each
     /// over what the one before left.
     pub fn choose(&mut self, logits: &[f32]) -> Option<Token> {
-        let Sampling { temperature, top_p, top_k, min_p, .. } = self.sampling;
+        let Sampling {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            ..
+        } = self.sampling;
         let best = pick::best(logits)?;
         if temperature <= 0.0 || top_k == 1 {
             return Some(best.token);
@@ -35,7 +44,11 @@ impl Sampler {
         if top_k == 0 && top_p >= 1.0 && min_p <= 0.0 {
             return pick::draw(logits, temperature, point).map(|c| c.token);
         }
-        let floor = if min_p > 0.0 { best.logit + min_p.min(1.0).ln() * temperature } else { f32::NEG_INFINITY };
+        let floor = if min_p > 0.0 {
+            best.logit + min_p.min(1.0).ln() * temperature
+        } else {
+            f32::NEG_INFINITY
+        };
         let weight = |logit: f32| f64::from(((logit - best.logit) / temperature).exp());
         let sum = |found: &[pick::Candidate]| found.iter().map(|c| weight(c.logit)).sum::<f64>();
         let (mut found, total) = if top_k > 0 {
@@ -72,17 +85,38 @@ impl Sampler {
 /// The log-probability of a chosen token and of the `count` most likely ones, in the model's own distribution.
 pub fn logprob(logits: &[f32], chosen: Token, count: usize, tokenizer: &Tokenizer) -> TokenLogprob {
     let all = pick::log_sum_exp(logits);
-    let scored = |token: Token, logit: f32| ScoredToken { token, bytes: tokenizer.bytes(token).to_vec(), logprob: (logit - all).max(-9999.0) };
-    let top = if count == 0 { Vec::new() } else { pick::top(logits, f32::NEG_INFINITY, count) };
+    let scored = |token: Token, logit: f32| ScoredToken {
+        token,
+        bytes: tokenizer.bytes(token).to_vec(),
+        logprob: (logit - all).max(-9999.0),
+    };
+    let top = if count == 0 {
+        Vec::new()
+    } else {
+        pick::top(logits, f32::NEG_INFINITY, count)
+    };
     TokenLogprob {
-        chosen: scored(chosen, logits.get(chosen as usize).copied().unwrap_or(f32::NEG_INFINITY)),
+        chosen: scored(
+            chosen,
+            logits
+                .get(chosen as usize)
+                .copied()
+                .unwrap_or(f32::NEG_INFINITY),
+        ),
         top: top.into_iter().map(|c| scored(c.token, c.logit)).collect(),
     }
 }
 
 /// What is reported of a token that a grammar forced: nothing else was possible.
 pub fn certain(token: Token, tokenizer: &Tokenizer) -> TokenLogprob {
-    TokenLogprob { chosen: ScoredToken { token, bytes: tokenizer.bytes(token).to_vec(), logprob: 0.0 }, top: Vec::new() }
+    TokenLogprob {
+        chosen: ScoredToken {
+            token,
+            bytes: tokenizer.bytes(token).to_vec(),
+            logprob: 0.0,
+        },
+        top: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +124,13 @@ mod tests {
     use super::*;
 
     fn sampler(temperature: f32, top_p: f32, top_k: u32, min_p: f32, seed: u64) -> Sampler {
-        Sampler::new(Sampling { temperature, top_p, top_k, min_p, seed })
+        Sampler::new(Sampling {
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            seed,
+        })
     }
 
     fn shares(mut make: impl FnMut(u64) -> Sampler, logits: &[f32]) -> Vec<f64> {
@@ -108,12 +148,18 @@ mod tests {
 
     #[test]
     fn temperature_nought_takes_the_best() {
-        assert_eq!(sampler(0.0, 1.0, 0, 0.0, 1).choose(&[1.0, 5.0, 2.0]), Some(1));
+        assert_eq!(
+            sampler(0.0, 1.0, 0, 0.0, 1).choose(&[1.0, 5.0, 2.0]),
+            Some(1)
+        );
     }
 
     #[test]
     fn nothing_allowed_gives_nothing() {
-        assert_eq!(sampler(1.0, 1.0, 0, 0.0, 1).choose(&[f32::NEG_INFINITY; 4]), None);
+        assert_eq!(
+            sampler(1.0, 1.0, 0, 0.0, 1).choose(&[f32::NEG_INFINITY; 4]),
+            None
+        );
     }
 
     #[test]
@@ -127,9 +173,18 @@ mod tests {
     #[test]
     fn limits_cut_the_tail() {
         let tail = |s: Vec<f64>| s[2] + s[3];
-        assert_eq!(tail(shares(|seed| sampler(1.0, 0.7, 0, 0.0, seed), &halves())), 0.0);
-        assert_eq!(tail(shares(|seed| sampler(1.0, 1.0, 2, 0.0, seed), &halves())), 0.0);
-        assert_eq!(tail(shares(|seed| sampler(1.0, 1.0, 0, 0.4, seed), &halves())), 0.0);
+        assert_eq!(
+            tail(shares(|seed| sampler(1.0, 0.7, 0, 0.0, seed), &halves())),
+            0.0
+        );
+        assert_eq!(
+            tail(shares(|seed| sampler(1.0, 1.0, 2, 0.0, seed), &halves())),
+            0.0
+        );
+        assert_eq!(
+            tail(shares(|seed| sampler(1.0, 1.0, 0, 0.4, seed), &halves())),
+            0.0
+        );
         assert!(tail(shares(|seed| sampler(1.0, 0.8, 0, 0.0, seed), &halves())) > 0.0);
     }
 
@@ -138,7 +193,9 @@ mod tests {
         let logits: Vec<f32> = (0..500).map(|i| (i as f32).sin()).collect();
         let run = |seed| {
             let mut s = sampler(1.5, 0.95, 0, 0.0, seed);
-            (0..50).map(|_| s.choose(&logits).unwrap()).collect::<Vec<_>>()
+            (0..50)
+                .map(|_| s.choose(&logits).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));

@@ -44,11 +44,17 @@ mod tests {
     fn any_work() -> impl Strategy<Value = Vec<Work>> {
         let one = (1usize..600, any::<bool>()).prop_map(|(pending, background)| Work {
             pending,
-            priority: if background { Priority::Background } else { Priority::Interactive },
+            priority: if background {
+                Priority::Background
+            } else {
+                Priority::Interactive
+            },
             arrival: 0,
         });
         prop::collection::vec(one, 0..16).prop_map(|mut work| {
-            work.iter_mut().enumerate().for_each(|(i, w)| w.arrival = i as u64);
+            work.iter_mut()
+                .enumerate()
+                .for_each(|(i, w)| w.arrival = i as u64);
             work
         })
     }

@@ -20,13 +20,21 @@ impl ChatTemplate {
     pub fn new(source: &str) -> Result<ChatTemplate, String> {
         let mut environment = Environment::new();
         // Templates are written for Python's Jinja with these two switches on.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.map_err(|e| e.to_string())?);
         environment.set_fuel(Some(1_000_000));
-        environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|e| format!("the model's chat template is not valid: {e}"))?;
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<String, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(|e| format!("the model's chat template is not valid: {e}"))?;
         Ok(ChatTemplate { environment })
     }
 
@@ -35,7 +43,11 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// When the template refuses the conversation, for example for the order of its roles.
-    pub fn tokens(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<Token>, String> {
+    pub fn tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Vec<Token>, String> {
         let mark = unused_mark(messages);
         let guarded: Vec<_> = messages
             .iter()
@@ -70,8 +82,15 @@ impl ChatTemplate {
 
 /// A character that occurs in no message: Unicode has a range that no text may use.
 fn unused_mark(messages: &[Message]) -> char {
-    let used = |c: char| messages.iter().any(|m| m.content.contains(c) || m.role.contains(c));
-    ('\u{fdd0}'..='\u{fdef}').chain('\u{f0000}'..='\u{ffffd}').find(|&c| !used(c)).unwrap_or('\u{fdd0}')
+    let used = |c: char| {
+        messages
+            .iter()
+            .any(|m| m.content.contains(c) || m.role.contains(c))
+    };
+    ('\u{fdd0}'..='\u{fdef}')
+        .chain('\u{f0000}'..='\u{ffffd}')
+        .find(|&c| !used(c))
+        .unwrap_or('\u{fdd0}')
 }
 
 /// Puts the mark inside every name of a special token, so that it is none any more until the mark is taken out.

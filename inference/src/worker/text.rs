@@ -15,7 +15,12 @@ impl TextStream {
     /// An empty text that ends at any of these; empty ones are ignored.
     pub fn new(stops: Vec<String>) -> TextStream {
         let stops = stops.into_iter().filter(|s| !s.is_empty()).collect();
-        TextStream { stops, partial: Vec::new(), held: String::new(), stopped: false }
+        TextStream {
+            stops,
+            partial: Vec::new(),
+            held: String::new(),
+            stopped: false,
+        }
     }
 
     /// Whether a stop text came.
@@ -42,14 +47,22 @@ impl TextStream {
         if self.stopped {
             return String::new();
         }
-        if let Some(at) = self.stops.iter().filter_map(|s| text.find(s.as_str())).min() {
+        if let Some(at) = self
+            .stops
+            .iter()
+            .filter_map(|s| text.find(s.as_str()))
+            .min()
+        {
             self.stopped = true;
             text.truncate(at);
             return text;
         }
         if !last {
             let begins_stop = |at: usize| self.stops.iter().any(|s| s.starts_with(&text[at..]));
-            let hold = text.char_indices().map(|(at, _)| at).find(|&at| begins_stop(at));
+            let hold = text
+                .char_indices()
+                .map(|(at, _)| at)
+                .find(|&at| begins_stop(at));
             if let Some(at) = hold {
                 self.held = text.split_off(at);
             }
@@ -87,7 +100,10 @@ mod tests {
     #[test]
     fn a_stop_text_in_pieces_is_found_and_left_out() {
         let mut stream = TextStream::new(vec!["</s>".into(), "STOP".into()]);
-        let parts: Vec<String> = ["one <", "/", "b> two S", "TO", "P three"].iter().map(|p| stream.push(p.as_bytes())).collect();
+        let parts: Vec<String> = ["one <", "/", "b> two S", "TO", "P three"]
+            .iter()
+            .map(|p| stream.push(p.as_bytes()))
+            .collect();
         assert_eq!(parts, ["one ", "", "</b> two ", "", ""]);
         assert!(stream.stopped());
         assert_eq!(stream.finish(), "");

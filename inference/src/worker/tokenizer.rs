@@ -9,7 +9,14 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
 /// Names of tokens that end a text, whatever the file says about them.
-const END_NAMES: &[&str] = &["<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "</s>"];
+const END_NAMES: &[&str] = &[
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "</s>",
+];
 
 /// A byte-level BPE tokenizer.
 pub struct Tokenizer {
@@ -35,11 +42,20 @@ impl Tokenizer {
         let damaged = |what: &str| GgufError::Damaged(what.to_owned());
         let kind = file.text("tokenizer.ggml.model")?;
         if kind != "gpt2" {
-            return unsupported(format!("its tokenizer is of the kind '{kind}'; only 'gpt2' is known"));
+            return unsupported(format!(
+                "its tokenizer is of the kind '{kind}'; only 'gpt2' is known"
+            ));
         }
         let splitting = match file.text("tokenizer.ggml.pre")? {
-            "smollm" => Sequence::new(vec![Digits::new(true).into(), ByteLevel::new(false, false, true).into()]),
-            other => return unsupported(format!("its pre-tokenizer is '{other}'; only 'smollm' is known")),
+            "smollm" => Sequence::new(vec![
+                Digits::new(true).into(),
+                ByteLevel::new(false, false, true).into(),
+            ]),
+            other => {
+                return unsupported(format!(
+                    "its pre-tokenizer is '{other}'; only 'smollm' is known"
+                ));
+            }
         };
         let Some(Value::Texts(names)) = file.get("tokenizer.ggml.tokens") else {
             return Err(damaged("it has no list of tokens"));
@@ -56,7 +72,8 @@ impl Tokenizer {
         let from_letter = letter_bytes();
         let mut bytes = Vec::with_capacity(names.len());
         for (name, special) in names.iter().zip(&special) {
-            let plain: Option<Vec<u8>> = name.chars().map(|c| from_letter.get(&c).copied()).collect();
+            let plain: Option<Vec<u8>> =
+                name.chars().map(|c| from_letter.get(&c).copied()).collect();
             bytes.push(match plain {
                 Some(plain) if !special => plain,
                 _ => name.clone().into_bytes(),
@@ -64,7 +81,9 @@ impl Tokenizer {
         }
         let mut pairs = Vec::with_capacity(merges.len());
         for merge in merges {
-            let (left, right) = merge.split_once(' ').ok_or_else(|| damaged("a merge is not a pair"))?;
+            let (left, right) = merge
+                .split_once(' ')
+                .ok_or_else(|| damaged("a merge is not a pair"))?;
             pairs.push((left.to_owned(), right.to_owned()));
         }
         let vocabulary: tokenizers::models::bpe::Vocab = names.iter().cloned().zip(0..).collect();
@@ -79,10 +98,14 @@ impl Tokenizer {
         bpe.with_pre_tokenizer(Some(splitting));
 
         let token = |key: &str| match file.get(key) {
-            Some(Value::Int(n)) => usize::try_from(*n).ok().filter(|&n| n < names.len()).map(|n| n as Token),
+            Some(Value::Int(n)) => usize::try_from(*n)
+                .ok()
+                .filter(|&n| n < names.len())
+                .map(|n| n as Token),
             _ => None,
         };
-        let eos = token("tokenizer.ggml.eos_token_id").ok_or_else(|| damaged("it names no end-of-text token"))?;
+        let eos = token("tokenizer.ggml.eos_token_id")
+            .ok_or_else(|| damaged("it names no end-of-text token"))?;
         let mut ends = HashSet::from([eos]);
         ends.extend(token("tokenizer.ggml.eot_token_id"));
         let mut special_names = Vec::new();
@@ -93,9 +116,20 @@ impl Tokenizer {
             special_names.push((name.clone(), i as Token));
         }
         special_names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-        let put = matches!(file.get("tokenizer.ggml.add_bos_token"), Some(Value::Bool(true)));
+        let put = matches!(
+            file.get("tokenizer.ggml.add_bos_token"),
+            Some(Value::Bool(true))
+        );
         let begin = token("tokenizer.ggml.bos_token_id").map(|begin| (begin, put));
-        Ok(Tokenizer { bpe, bytes, special, special_names, ends, begin, eos })
+        Ok(Tokenizer {
+            bpe,
+            bytes,
+            special,
+            special_names,
+            ends,
+            begin,
+            eos,
+        })
     }
 
     /// How many tokens there are.
@@ -125,7 +159,9 @@ impl Tokenizer {
 
     /// The name of a token: its text, if that is UTF-8.
     pub fn name(&self, token: Token) -> Option<&str> {
-        self.bytes.get(token as usize).and_then(|b| std::str::from_utf8(b).ok())
+        self.bytes
+            .get(token as usize)
+            .and_then(|b| std::str::from_utf8(b).ok())
     }
 
     /// The token that opens a text, if the file has one.
@@ -148,7 +184,10 @@ impl Tokenizer {
     /// # Errors
     /// When the text has a character this vocabulary can't write.
     pub fn encode(&self, text: &str) -> Result<Vec<Token>, String> {
-        let encoding = self.bpe.encode_fast(text, false).map_err(|e| format!("the text can't be tokenised: {e}"))?;
+        let encoding = self
+            .bpe
+            .encode_fast(text, false)
+            .map_err(|e| format!("the text can't be tokenised: {e}"))?;
         let tokens = encoding.get_ids().to_vec();
         // A byte without a token would be dropped silently.
         let length: usize = tokens.iter().map(|&t| self.bytes(t).len()).sum();
@@ -180,7 +219,10 @@ impl Tokenizer {
         let mut at = 0;
         while at < text.len() {
             // Names begin with one of a few characters; most positions are passed over quickly.
-            let found = self.special_names.iter().find(|(name, _)| !name.is_empty() && text[at..].starts_with(name.as_str()));
+            let found = self
+                .special_names
+                .iter()
+                .find(|(name, _)| !name.is_empty() && text[at..].starts_with(name.as_str()));
             match found {
                 Some((name, token)) => {
                     if start < at {
@@ -201,7 +243,11 @@ impl Tokenizer {
 
     /// The text of tokens; special ones by their names, broken characters as U+FFFD.
     pub fn decode(&self, tokens: &[Token]) -> String {
-        let bytes: Vec<u8> = tokens.iter().flat_map(|&t| self.bytes(t)).copied().collect();
+        let bytes: Vec<u8> = tokens
+            .iter()
+            .flat_map(|&t| self.bytes(t))
+            .copied()
+            .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -220,6 +266,9 @@ pub enum Piece<'t> {
 fn letter_bytes() -> HashMap<char, u8> {
     let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let own = (0..=255u8).filter(printable).map(|b| (char::from(b), b));
-    let moved = (0..=255u8).filter(|b| !printable(b)).zip('\u{100}'..).map(|(b, c)| (c, b));
+    let moved = (0..=255u8)
+        .filter(|b| !printable(b))
+        .zip('\u{100}'..)
+        .map(|(b, c)| (c, b));
     own.chain(moved).collect()
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use hadada_audit_log::Head;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, StatusCode, header::HOST};
 use hyper_util::rt::TokioIo;
@@ -33,6 +34,9 @@ const DISK_LEAST: u64 = 2 << 30;
 const DISK_SHARE: f64 = 0.10;
 /// A new authority means a visit to every device, so there is a year's notice.
 const AUTHORITY_NOTICE_DAYS: i64 = 365;
+
+/// Sealing takes half a second; as many events as this are never waiting while it works.
+const MANY_UNSEALED: i64 = 1000;
 
 #[derive(Default)]
 struct Findings {
@@ -118,7 +122,7 @@ fn check_keys(place: &Place, findings: &mut Findings) {
             ),
         }
     }
-    match files::read_public_key(&place.recovery_public_key()) {
+    match files::read_key(&place.recovery_public_key()) {
         Ok(Some(_)) => findings.good(
             "recovery key",
             "its public half is there; `hadadactl recovery check` proves the paper",
@@ -268,6 +272,8 @@ fn check_disk(place: &Place, findings: &mut Findings) {
 }
 
 async fn check_status(place: &Place, findings: &mut Findings) {
+    // Read first: the log may only grow past it.
+    let head = read_head(place);
     let answer = match timeout(PATIENCE, Socket::new(place.admin_socket()).get("/status")).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
@@ -307,24 +313,66 @@ async fn check_status(place: &Place, findings: &mut Findings) {
             "the clinic works on without drafts; restart hadada-inference",
         );
     }
+    check_audit(place, head, &answer, findings);
+}
+
+fn read_head(place: &Place) -> Result<Option<Head>> {
+    let Some(json) = files::read_if_there(&place.head())? else {
+        return Ok(None);
+    };
+    let key = files::read_public_key(&place.audit_public_key())?
+        .context("the audit key's public half is missing")?;
+    let key = VerifyingKey::from_bytes(&key)?;
+    Ok(Some(Head::from_json(
+        &String::from_utf8_lossy(&json),
+        &key,
+    )?))
+}
+
+fn check_audit(place: &Place, head: Result<Option<Head>>, answer: &Value, findings: &mut Findings) {
+    let verify =
+        "run `hadadactl audit verify`, and tell the practice's information officer what it finds";
     let count = |key| answer.pointer(key).and_then(Value::as_i64);
-    match (count("/audit/sealed"), count("/audit/unsealed")) {
-        (Some(sealed), Some(unsealed)) if unsealed < 1000 => {
-            findings.good(
-                "audit",
-                format!("{sealed} events sealed, {unsealed} waiting"),
-            );
-        }
-        (Some(sealed), Some(unsealed)) => findings.fault(
-            "audit",
-            format!("{unsealed} events wait for their seal, {sealed} are sealed"),
-            "sealing has stopped: look at hadada's log, then run `hadadactl audit verify`",
-        ),
-        _ => findings.fault(
+    let Some(sealed) = count("/audit/sealed") else {
+        return findings.fault(
             "audit",
             "hadada does not say what is sealed",
-            "restart it and look at its log",
+            "look at its log",
+        );
+    };
+    match count("/audit/unsealed") {
+        Some(waiting) if waiting >= MANY_UNSEALED => findings.fault(
+            "audit",
+            format!("{waiting} events wait for their seal, {sealed} are sealed"),
+            "sealing has stopped: look at hadada's log, then run `hadadactl audit verify`",
         ),
+        Some(waiting) => findings.good(
+            "audit",
+            format!("{sealed} events sealed, {waiting} waiting"),
+        ),
+        None => findings.good("audit", format!("{sealed} events sealed")),
+    }
+    let what = "audit head";
+    match head {
+        Ok(Some(head)) if head.total > sealed => findings.fault(
+            what,
+            format!(
+                "it counts {} events, the database only {sealed}: the log was cut short",
+                head.total
+            ),
+            verify,
+        ),
+        Ok(Some(head)) => findings.good(
+            what,
+            format!("{} at {}", head.slip(), place.head().display()),
+        ),
+        Ok(None) if sealed == 0 => findings.good(what, "none yet, for nothing is sealed"),
+        Ok(None) => findings.fault(
+            what,
+            format!("there is no {}", place.head().display()),
+            verify,
+        ),
+        Err(error) => findings.fault(what, format!("{error:#}"), verify),
     }
 }
 
@@ -351,6 +399,7 @@ fn word(state: Option<&Value>) -> String {
         Some(Value::Object(parts)) => {
             let parts: Vec<String> = parts
                 .iter()
+                .filter(|(_, value)| !value.is_null())
                 .map(|(key, value)| format!("{key} {}", word(Some(value))))
                 .collect();
             parts.join(", ")

@@ -74,7 +74,7 @@ fn write_audit_public_key(place: &Place) -> Result<()> {
 
 fn make_recovery_key(place: &Place) -> Result<()> {
     let path = place.recovery_public_key();
-    if files::read_public_key(&path)?.is_some() {
+    if files::read_key(&path)?.is_some() {
         println!("kept   the recovery key's public half: {}", path.display());
         return Ok(());
     }
@@ -91,12 +91,8 @@ fn make_recovery_key(place: &Place) -> Result<()> {
         second.trim_start_matches('-')
     )?;
     out.flush()?;
-    files::create(
-        &path,
-        0o644,
-        format!("{}\n", hex::encode(key.public())).as_bytes(),
-    )
-    .context("the recovery key above is void; run this again")?;
+    files::create(&path, 0o644, &key.public())
+        .context("the recovery key above is void; run this again")?;
     println!("made   the recovery key's public half: {}", path.display());
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::trust::recovery::RecoveryKey;
 /// When the box has no recovery key, or what was typed is none.
 pub fn check(place: &Place) -> Result<Outcome> {
     let path = place.recovery_public_key();
-    let public = files::read_public_key(&path)?
+    let public = files::read_key(&path)?
         .with_context(|| format!("there is no {}: run `hadadactl init` first", path.display()))?;
     eprintln!("Type the recovery key, then Ctrl-D on an empty line:");
     let text = Zeroizing::new(io::read_to_string(io::stdin())?);

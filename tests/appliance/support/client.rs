@@ -71,6 +71,11 @@ impl Client {
         Self { router, credentials: None, api: false }
     }
 
+    /// The same somebody at another server over the same databases.
+    pub fn on(&self, router: axum::Router) -> Self {
+        Self { router, ..self.clone() }
+    }
+
     /// Sends any request.
     pub async fn send(&self, mut request: Request<Body>) -> Reply {
         if let Some((name, value)) = &self.credentials {

@@ -17,7 +17,7 @@ use sqlx::{Connection, PgConnection};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-pub use client::Client;
+pub use client::{Client, Reply};
 
 /// The password of every user of the test practices.
 pub const PASSWORD: &str = "correct horse battery";
@@ -191,8 +191,8 @@ impl Clinic {
         let mut tx = self.tx_in(practice).await;
         sqlx::query(
             "INSERT INTO patients (practice_id, id, file_number, family_name, given_name, birth_date, sex, identity_kind,
-                                   search_text, created_at, created_by, updated_at)
-             VALUES ($1, $2, $3, $4, $5, '1985-05-05', 'female', 'none', $6, $7, $8, $7)",
+                                   search_text, search_given, created_at, created_by, updated_at)
+             VALUES ($1, $2, $3, $4, $5, '1985-05-05', 'female', 'none', $6, $7, $8, $9, $8)",
         )
         .bind(practice.id)
         .bind(id)
@@ -200,6 +200,7 @@ impl Clinic {
         .bind(family)
         .bind(given)
         .bind(format!("{} {}", family.to_lowercase(), given.to_lowercase()))
+        .bind(format!("{} {}", given.to_lowercase(), family.to_lowercase()))
         .bind(self.app.clock.now())
         .bind(practice.admin)
         .execute(tx.conn())

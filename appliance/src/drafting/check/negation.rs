@@ -17,11 +17,11 @@ pub(super) enum Polarity {
 }
 
 /// Cues whose scope runs through a list ("denies fever, chills or cough").
-const LIST_CUES: &[&str] = &["no", "denies", "deny", "denied", "denying", "without", "never", "nor", "neither"];
+const LIST_CUES: &[&str] = &["no", "denies", "deny", "denied", "denying", "without", "never", "nor", "neither", "unaware", "nothing"];
 /// Words that begin another clause, where a scope ends.
-const NEW_CLAUSE: &[&str] = &["but", "however", "although", "though", "except", "because", "until", "unless", "so", "yet"];
+const NEW_CLAUSE: &[&str] = &["which", "who", "when", "while", "but", "however", "although", "though", "except", "because", "until", "unless", "so", "yet"];
 const AFTER_COMMA: &[&str] = &[
-    "he", "she", "i", "we", "they", "you", "it", "patient", "there", "has", "have", "had", "is", "are", "was", "reports", "endorses", "admits", "states", "notes", "which", "who", "with", "and he", "positive", "does", "did", "will", "just",
+    "he", "she", "i", "we", "they", "you", "it", "patient", "there", "has", "have", "had", "is", "are", "was", "reports", "endorses", "admits", "states", "notes", "which", "who", "with", "and he", "positive", "does", "did", "will", "just", "drinks", "works", "lives", "takes", "continues", "feels", "smokes", "uses", "complains", "can", "says", "presents", "remains", "appears", "wants",
 ];
 const STOPS: &[&str] = &[".", ";", "?", "!", ":"];
 
@@ -34,6 +34,10 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
     for i in 0..n {
         let word = text(i);
         if LIST_CUES.contains(&word) || (word == "negative" && text(i + 1) == "for") || (matches!(word, "free" | "absence" | "lack") && matches!(text(i + 1), "of" | "from")) || word == "lacks" {
+            if matches!(word, "denies" | "denied") && i > 0 && (i + 1 >= n || text(i + 1) == ".") {
+                flips[..i].iter_mut().for_each(|f| *f += 1); // "Alcohol use, denies."
+                continue;
+            }
             let closes = i + 1 >= n || (tokens[i + 1].is_mark() && text(i + 1) != "-");
             if word == "no" && closes && i > 0 && !tokens[i - 1].is_mark() && !filler(text(i - 1)) && text(i - 1) != "no" && text(i - 1) != "or" {
                 backwards(tokens, i, &mut flips); // "nausea no"
@@ -60,6 +64,10 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
                 }
                 *o = true;
             }
+        } else if matches!(word, "unknown" | "unclear") {
+            open.iter_mut().for_each(|o| *o = true);
+        } else if word == "none" && text(i + 1) == "of" {
+            scope(tokens, i + 1, false, &mut flips);
         } else if matches!(word, "negative" | "absent" | "none") && text(i + 1) != "for" && (i + 1 >= n || tokens[i + 1].is_mark()) {
             backwards(tokens, i, &mut flips); // "Spurling's is negative", "Fever: none"
         } else if word == "negative" && !matches!(text(i + 1), "impact" | "effect" | "effects" | "thoughts") {
@@ -69,7 +77,7 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
     (0..n)
         .map(|i| {
             let inverted = u32::from(words::inverted(&tokens[i].text).is_some());
-            match (open[i], (flips[i] + inverted) % 2) {
+            match (open[i] || flips[i] >= OPEN, (flips[i] + inverted) % 2) {
                 (true, _) => Polarity::Open,
                 (_, 0) => Polarity::Affirmed,
                 _ => Polarity::Negated,
@@ -80,6 +88,11 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
 
 /// After these, "no" answers and doesn't negate: "no i just", "no it's fine".
 const NOT_A_CUE: &[&str] = &["just", "i", "it", "he", "she", "but", "not", "really", "that", "we", "they", "you", "um", "uh", "only", "thank", "so", "actually", "nothing", "my", "the", "this", "there", "okay", "longer", "well"];
+
+/// Words that begin a place or an aim, which a negation before them doesn't deny.
+const PLACE: &[&str] = &["in", "on", "at", "over", "around", "from", "along", "between", "into", "toward", "for", "due", "secondary", "by"];
+/// Added to a token's count of flips where its polarity is open.
+const OPEN: u32 = 1000;
 
 /// A cue that stands behind what it negates.
 fn backwards(tokens: &[Token], from: usize, flips: &mut [u32]) {
@@ -93,6 +106,7 @@ fn backwards(tokens: &[Token], from: usize, flips: &mut [u32]) {
 fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
     let text = |i: usize| tokens.get(i).map_or("", |t| t.text.as_str());
     let mut seen = 0;
+    let mut place = false;
     for i in from..tokens.len() {
         let word = text(i);
         if STOPS.contains(&word) || NEW_CLAUSE.contains(&word) {
@@ -112,12 +126,18 @@ fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
         if matches!(word, "not" | "without" | "never" | "denies") && i > from {
             break;
         }
-        if i > from && !matches!(text(i - 1), "that" | "if" | "whether") && matches!(word, "i" | "you" | "we" | "they" | "he" | "she" | "your") {
+        if i > from && !matches!(text(i - 1), "that" | "if" | "whether" | "think" | "believe" | "feel" | "know") && matches!(word, "i" | "you" | "we" | "they" | "he" | "she" | "your") {
             break;
         }
         seen += usize::from(!tokens[i].is_mark());
         if word == "," {
             seen = 0;
+        }
+        // "no swelling in the palm" says nothing of the palm.
+        place = (place || i > from && PLACE.contains(&word)) && !matches!(word, "," | "or" | "and");
+        if place {
+            flips[i] += 1;
+            continue;
         }
         if seen > if list { 12 } else { 9 } {
             break;
@@ -195,10 +215,11 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mine = polarity(sentence);
     let near = stems(sentence);
     let scores: Vec<f64> = (0..source.units.len()).map(|i| source.nearness(&near, i)).collect();
+    let known = near.iter().filter(|s| source.has(s)).count();
     let mut against: Vec<usize> = Vec::new();
     let (mut with, mut with_negated) = (0usize, 0usize);
     for (at, token) in sentence.iter().enumerate() {
-        let figure = token.number.as_ref().filter(|_| mine[at] == Polarity::Negated).map(|n| n.value);
+        let figure = token.number.as_ref().filter(|_| mine[at] == Polarity::Negated && sentence[at.saturating_sub(3)..at].iter().any(|t| t.text == "not")).map(|n| n.value);
         if let Some(value) = figure {
             // "is not 26": figures are denied in no note that affirms them.
             let said: Vec<Polarity> = source.units.iter().flat_map(|u| u.tokens.iter().zip(&u.polarity)).filter(|(t, _)| t.number.as_ref().is_some_and(|n| (n.value - value).abs() < 1e-9)).map(|(_, p)| *p).collect();
@@ -218,7 +239,8 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
             .filter(|(_, p)| *p != Polarity::Open)
             .collect();
         let best = found.iter().map(|f| f.0).fold(0.0, f64::max);
-        if found.is_empty() {
+        // A mention that shares nothing else with a longer sentence is about something else.
+        if found.is_empty() || (known > 200 && best < source.weight(&token.stem) + SHARED) {
             continue;
         }
         let weigh = |same: bool| found.iter().filter(|(s, p)| *s >= best * NEAR && (*p == mine[at]) == same).map(|f| f.0).sum::<f64>();
@@ -236,8 +258,29 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let affirmed = against.len() - negated;
     let with_affirmed = with - with_negated;
     let bad = (negated > 0 && negated >= with_negated) || findings > 0 && findings * 2 >= with_affirmed || affirmed > with_affirmed;
+    if let Some(at) = stray_any(sentence, &mine) {
+        return vec![sentence[at].text.clone()];
+    }
     if bad { against.into_iter().map(|at| sentence[at].text.clone()).collect() } else { Vec::new() }
 }
+
+/// "Reports any injury": English says "any" under a negation, a question or a condition; after a plain affirmation it
+/// is what a lost "no" leaves behind.
+fn stray_any(tokens: &[Token], polarity: &[Polarity]) -> Option<usize> {
+    const AFFIRMS: &[&str] = &["reports", "reported", "endorses", "endorsed", "notes", "noted", "admits", "has", "had", "have", "having", "was", "were", "is", "are", "with", "prescribed", "shows", "showed", "reveals", "revealed", "demonstrates", "feels", "states", "appreciate", "see"];
+    (1..tokens.len()).find(|at| {
+        let next = tokens.get(at + 1).map_or("", |t| t.text.as_str());
+        let before = &tokens[at.saturating_sub(2)..*at];
+        match tokens[*at].text.as_str() {
+            "any" => polarity[*at] == Polarity::Affirmed && !polarity[..*at].contains(&Polarity::Negated) && !tokens[..*at].iter().any(|t| matches!(t.text.as_str(), "not" | "unlikely" | "doubt" | "rule")) && before.iter().any(|t| AFFIRMS.contains(&t.text.as_str())) && !matches!(next, "questions" | "concerns" | "question" | "concern" | "issues" | "additional" | "further" | "time" | "other" | "new" | "changes"),
+            "anymore" => polarity[*at] == Polarity::Affirmed && !polarity.contains(&Polarity::Negated),
+            _ => false,
+        }
+    })
+}
+
+/// What else a mention must share with a sentence of several known words.
+const SHARED: f64 = 0.5;
 
 /// One mention is outweighed by several near ones that say the opposite.
 const OUTWEIGHED: f64 = 0.34;

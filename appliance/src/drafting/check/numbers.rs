@@ -116,7 +116,6 @@ pub(super) fn quantities(tokens: &[Token], implied: bool) -> Vec<Quantity> {
                     }
                 }
                 "daily" | "nightly" | "weekly" | "monthly" | "yearly" | "annually" | "annual" | "single" => out.push(one(None)),
-                "few" => out.extend([3.0, 4.0].map(|v| Quantity { number: Number { value: v, ..one(None).number }, ..one(unit_after(tokens, at)) })),
                 "both" | "bid" | "pair" => out.push(Quantity { number: Number { value: 2.0, ..one(None).number }, ..one(None) }),
                 "tid" => out.push(Quantity { number: Number { value: 3.0, ..one(None).number }, ..one(None) }),
                 "qid" => out.push(Quantity { number: Number { value: 4.0, ..one(None).number }, ..one(None) }),
@@ -216,8 +215,10 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         if dated[mine.at] || passed_over(&mine, sentence) {
             continue;
         }
-        let needed = if !long || mine.age {
+        let needed = if mine.age {
             0.0
+        } else if !long {
+            if mine.number.value <= 12.0 && mine.unit.is_none() { NEAR_SHORT } else { 0.0 }
         } else if mine.number.value <= 12.0 && mine.unit.is_none() {
             NEAR_SMALL
         } else {
@@ -284,6 +285,7 @@ fn age(tokens: &[Token], at: usize) -> bool {
 /// Overlap that a figure's surroundings must have with the sentence, when the source is long.
 const NEAR: f64 = 1.0;
 const NEAR_SMALL: f64 = 2.0;
+const NEAR_SHORT: f64 = 0.5;
 
 fn agrees_value(value: f64, q: &Quantity) -> bool {
     same(value, q.number.value) || q.number.also.iter().any(|v| same(value, *v))
@@ -291,7 +293,7 @@ fn agrees_value(value: f64, q: &Quantity) -> bool {
 
 /// "on a scale of zero to ten" a little before "a six".
 fn scale(all: &[Vec<Quantity>], i: usize, value: f64) -> bool {
-    all[i.saturating_sub(3)..i].iter().flatten().any(|q| agrees_value(value, q) || q.to.is_some_and(|t| same(t, value)))
+    all[i.saturating_sub(3)..i].iter().flatten().any(|q| q.to.map_or_else(|| agrees_value(value, q), |t| same(t, value)))
 }
 
 /// "9:05"

@@ -146,11 +146,25 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
                 same.0 > 0 && (other.0 == 0 || same.1 >= other.1 - 1e-9)
             }
         };
-        if !ok {
+        if !ok || contradicts_itself(sentence, &mention) {
             out.push(sentence[mention.at].text.clone());
         }
     }
     out
+}
+
+/// Parts that come in pairs: one side has one of them.
+const PAIRED: &[&str] = &["hands", "feet", "knees", "legs", "arms", "shoulders", "hips", "ankles", "wrists", "elbows", "eyes", "ears", "extremities", "lungs", "thighs", "calves", "limbs"];
+
+/// "the left hands", "right worse than right": such a side can't be true whatever the source says.
+fn contradicts_itself(tokens: &[Token], mention: &Mention) -> bool {
+    if mention.side == Side::Both {
+        return false;
+    }
+    let clause = || tokens[mention.at + 1..].iter().take(5).take_while(|t| !t.is_mark() && t.text != "and");
+    let plural = clause().take(3).any(|t| PAIRED.contains(&t.text.as_str()) || (t.plural && matches!(t.text.as_str(), "arm" | "leg")));
+    let than = clause().position(|t| t.text == "than").is_some_and(|k| tokens[mention.at + 1 + k..].iter().take(4).any(|t| t.text == tokens[mention.at].text));
+    plural || than
 }
 
 /// What each further mention of a side adds to its nearest one.

@@ -11,6 +11,8 @@ pub(super) struct Token {
     pub capital: bool,
     /// Stem or concept; empty for marks, stop words and figures.
     pub stem: String,
+    /// Whether a joined phrase ended in a plural: "lower extremities".
+    pub plural: bool,
     /// Value of a numeral or spoken number.
     pub number: Option<Number>,
 }
@@ -30,15 +32,15 @@ pub(super) struct Number {
 impl Token {
     fn word(text: &str) -> Self {
         let lower = text.to_lowercase();
-        Token { stem: words::stem_of(&lower), capital: text.starts_with(char::is_uppercase), text: lower, number: None }
+        Token { stem: words::stem_of(&lower), capital: text.starts_with(char::is_uppercase), text: lower, plural: false, number: None }
     }
 
     fn mark(c: char) -> Self {
-        Token { text: c.to_string(), capital: false, stem: String::new(), number: None }
+        Token { text: c.to_string(), capital: false, stem: String::new(), plural: false, number: None }
     }
 
     fn number(text: String, number: Number) -> Self {
-        Token { text, capital: false, stem: String::new(), number: Some(number) }
+        Token { text, capital: false, stem: String::new(), plural: false, number: Some(number) }
     }
 
     /// Whether this is a mark such as a comma.
@@ -82,7 +84,7 @@ fn lex(text: &str) -> Vec<Token> {
             let raw: String = chars[start..i].iter().collect();
             if let Some(fixed) = identifier(&raw, &chars[i..]) {
                 i += fixed.1;
-                out.push(Token { text: fixed.0.to_owned(), capital: true, stem: fixed.0.to_owned(), number: None });
+                out.push(Token { text: fixed.0.to_owned(), capital: true, stem: fixed.0.to_owned(), plural: false, number: None });
                 continue;
             }
             push_word(&raw, &mut out);
@@ -214,7 +216,7 @@ fn spoken(tokens: Vec<Token>) -> Vec<Token> {
                     n.value += half;
                 }
             }
-            Some(value) => out.push(Token::number(tokens[i].text.clone(), Number { value, also: if tokens[i].text == "couple" { vec![3.0] } else { vec![] }, digits: false, ordinal: false })),
+            Some(value) => out.push(Token::number(tokens[i].text.clone(), Number { value, also: Vec::new(), digits: false, ordinal: false })),
             None => out.push(tokens[i].clone()),
         }
         i += 1;

@@ -212,7 +212,8 @@ pub(super) fn join_phrases(tokens: Vec<Token>) -> Vec<Token> {
     while i < tokens.len() {
         let hit = PHRASES.iter().find(|(p, _)| tokens.len() >= i + p.len() && p.iter().zip(&tokens[i..]).all(|(w, t)| *w == t.text));
         if let Some((phrase, concept)) = hit {
-            out.push(Token { text: (*concept).to_owned(), stem: (*concept).to_owned(), ..tokens[i].clone() });
+            let plural = phrase.last().is_some_and(|w| w.ends_with('s'));
+            out.push(Token { text: (*concept).to_owned(), stem: (*concept).to_owned(), plural, ..tokens[i].clone() });
             i += phrase.len();
         } else {
             out.push(tokens[i].clone());

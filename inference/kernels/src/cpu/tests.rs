@@ -8,7 +8,9 @@ fn numbers(seed: u64, n: usize, size: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     (0..n)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * size
         })
         .collect()
@@ -43,12 +45,32 @@ struct Outcome {
     gated: Vec<f32>,
 }
 
-fn products(isa: Isa, threads: usize, kind: WeightType, rows: usize, outputs: usize, columns: usize, seed: u64) -> Outcome {
+fn products(
+    isa: Isa,
+    threads: usize,
+    kind: WeightType,
+    rows: usize,
+    outputs: usize,
+    columns: usize,
+    seed: u64,
+) -> Outcome {
     let mut cpu = Cpu::new(isa, threads).unwrap();
     let x = numbers(seed, rows * columns, 3.0);
     let norm = numbers(seed + 1, columns, 1.0);
-    let first = Matrix::pack(kind, &weights(kind, outputs, columns, seed + 2), outputs, columns).unwrap();
-    let second = Matrix::pack(kind, &weights(kind, outputs, columns, seed + 3), outputs, columns).unwrap();
+    let first = Matrix::pack(
+        kind,
+        &weights(kind, outputs, columns, seed + 2),
+        outputs,
+        columns,
+    )
+    .unwrap();
+    let second = Matrix::pack(
+        kind,
+        &weights(kind, outputs, columns, seed + 3),
+        outputs,
+        columns,
+    )
+    .unwrap();
     let mut a = Activations::default();
     cpu.normalise(&x, &norm, 1e-5, &mut a);
     let mut product = vec![0.0; rows * outputs];
@@ -59,7 +81,11 @@ fn products(isa: Isa, threads: usize, kind: WeightType, rows: usize, outputs: us
     let mut sum = numbers(seed + 4, rows * outputs, 1.0);
     cpu.round(&x, columns, &mut a);
     cpu.multiply_add(&a, &first, &mut sum);
-    Outcome { product, sum, gated }
+    Outcome {
+        product,
+        sum,
+        gated,
+    }
 }
 
 proptest! {
@@ -199,7 +225,10 @@ fn a_packed_row_expands_to_what_the_file_says() {
         for (r, row) in data.chunks_exact(3 * kind.block_bytes()).enumerate() {
             let mut found = [0.0; 96];
             matrix.expand_row(r, &mut found);
-            for (block, found) in row.chunks_exact(kind.block_bytes()).zip(found.chunks_exact(32)) {
+            for (block, found) in row
+                .chunks_exact(kind.block_bytes())
+                .zip(found.chunks_exact(32))
+            {
                 let mut exact = [0.0; 32];
                 kind.expand(block, &mut exact);
                 assert_eq!(found, exact, "{kind:?} row {r}");

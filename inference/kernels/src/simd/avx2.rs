@@ -38,7 +38,10 @@ impl Simd for Avx2 {
     unsafe fn store_half(v: F, p: *mut u16) {
         unsafe {
             _mm_storeu_si128(p.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.0));
-            _mm_storeu_si128(p.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.1));
+            _mm_storeu_si128(
+                p.add(8).cast(),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.1),
+            );
         }
     }
     #[inline(always)]
@@ -63,7 +66,12 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn fma(a: F, b: F, c: F) -> F {
-        unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+        unsafe {
+            (
+                _mm256_fmadd_ps(a.0, b.0, c.0),
+                _mm256_fmadd_ps(a.1, b.1, c.1),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn max(a: F, b: F) -> F {
@@ -83,7 +91,12 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn round(a: F) -> F {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        unsafe { (_mm256_round_ps::<NEAREST>(a.0), _mm256_round_ps::<NEAREST>(a.1)) }
+        unsafe {
+            (
+                _mm256_round_ps::<NEAREST>(a.0),
+                _mm256_round_ps::<NEAREST>(a.1),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn pow2(a: F) -> F {
@@ -99,7 +112,10 @@ impl Simd for Avx2 {
     unsafe fn sum(a: F) -> f32 {
         unsafe {
             let eight = _mm256_add_ps(a.0, a.1);
-            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(eight),
+                _mm256_extractf128_ps::<1>(eight),
+            );
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
         }
@@ -108,7 +124,10 @@ impl Simd for Avx2 {
     unsafe fn largest(a: F) -> f32 {
         unsafe {
             let eight = _mm256_max_ps(a.0, a.1);
-            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let four = _mm_max_ps(
+                _mm256_castps256_ps128(eight),
+                _mm256_extractf128_ps::<1>(eight),
+            );
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
         }
@@ -119,10 +138,16 @@ impl Simd for Avx2 {
             let (low, high) = (_mm256_cvtps_epi32(v.0), _mm256_cvtps_epi32(v.1));
             // Packing works within 128-bit halves, so the middle quarters come out swapped.
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            let bytes = _mm_packs_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
             _mm_storeu_si128(p.cast(), bytes);
             let eight = _mm256_add_epi32(low, high);
-            let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            let four = _mm_add_epi32(
+                _mm256_castsi256_si128(eight),
+                _mm256_extracti128_si256::<1>(eight),
+            );
             let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b00_00_11_10>(four));
             _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
         }
@@ -141,7 +166,12 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn bytes_load(p: *const u8) -> I {
-        unsafe { (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }
+        unsafe {
+            (
+                _mm256_loadu_si256(p.cast()),
+                _mm256_loadu_si256(p.add(32).cast()),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn low_nibbles(b: I) -> I {
@@ -160,7 +190,8 @@ impl Simd for Avx2 {
             let a = _mm256_set1_epi32(activations);
             let ones = _mm256_set1_epi16(1);
             // 2 × 127 × 128 fits sixteen bits, so the saturating product is exact here.
-            let one = |s, w| _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), ones));
+            let one =
+                |s, w| _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), ones));
             (one(sum.0, w.0), one(sum.1, w.1))
         }
     }
@@ -168,7 +199,10 @@ impl Simd for Avx2 {
     unsafe fn dot_wide(sum: I, w: I, activations: i32) -> I {
         unsafe {
             let a = _mm256_set1_epi32(activations);
-            let (even, odd) = (_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a)), _mm256_srai_epi16::<8>(a));
+            let (even, odd) = (
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a)),
+                _mm256_srai_epi16::<8>(a),
+            );
             let byte = _mm256_set1_epi16(0xff);
             let one = |s, w| {
                 let products = _mm256_add_epi32(

@@ -2,7 +2,9 @@
 
 use crate::gguf::{Gguf, GgufError, Value};
 use hadada_inference_protocol::Token;
-use hadada_kernels::{Activations, AttendRow, Cpu, KV_BLOCK, KvLayout, Matrix, Rotation, WeightType};
+use hadada_kernels::{
+    Activations, AttendRow, Cpu, KV_BLOCK, KvLayout, Matrix, Rotation, WeightType,
+};
 
 /// One token to compute: which, and where it stands in which sequence.
 #[derive(Clone, Copy)]
@@ -85,10 +87,14 @@ impl Shape {
     fn read(file: &Gguf) -> Result<Shape, GgufError> {
         let architecture = file.text("general.architecture")?;
         if architecture != "llama" {
-            return unsupported(format!("its architecture is '{architecture}'; only 'llama' is known"));
+            return unsupported(format!(
+                "its architecture is '{architecture}'; only 'llama' is known"
+            ));
         }
         let scaling = file.get("llama.rope.scaling.type");
-        if scaling.is_some_and(|s| *s != Value::Text("none".into())) || file.tensor("rope_freqs.weight").is_some() {
+        if scaling.is_some_and(|s| *s != Value::Text("none".into()))
+            || file.tensor("rope_freqs.weight").is_some()
+        {
             return unsupported("it scales its positions, which is not known here".into());
         }
         if file.tensor("blk.0.attn_q.bias").is_some() {
@@ -101,13 +107,19 @@ impl Shape {
             None => heads,
         };
         if !width.is_multiple_of(heads) || !heads.is_multiple_of(kv_heads) {
-            return Err(GgufError::Damaged(format!("{heads} heads and {kv_heads} key heads don't divide a width of {width}")));
+            return Err(GgufError::Damaged(format!(
+                "{heads} heads and {kv_heads} key heads don't divide a width of {width}"
+            )));
         }
         let head_size = width / heads;
         if !KvLayout::supports(head_size) {
-            return unsupported(format!("its heads have {head_size} elements; 32, 64, 96 and 128 are known"));
+            return unsupported(format!(
+                "its heads have {head_size} elements; 32, 64, 96 and 128 are known"
+            ));
         }
-        let vocabulary = file.tensor("token_embd.weight").map_or(0, |(info, _)| info.rows);
+        let vocabulary = file
+            .tensor("token_embd.weight")
+            .map_or(0, |(info, _)| info.rows);
         let layers = file.size("llama.block_count")?;
         Ok(Shape {
             width,
@@ -115,7 +127,11 @@ impl Shape {
             context: file.size("llama.context_length")?,
             layers,
             heads,
-            kv: KvLayout { layers, heads: kv_heads, head_size },
+            kv: KvLayout {
+                layers,
+                heads: kv_heads,
+                head_size,
+            },
             inner: file.size("llama.feed_forward_length")?,
             epsilon: file.float("llama.attention.layer_norm_rms_epsilon")?,
         })
@@ -128,23 +144,39 @@ fn matrix(file: &Gguf, name: &str, rows: usize, columns: usize) -> Result<Matrix
     };
     if (info.rows, info.columns) != (rows, columns) {
         let found = format!("{} × {}", info.rows, info.columns);
-        return Err(GgufError::Damaged(format!("tensor '{name}' is {found} instead of {rows} × {columns}")));
+        return Err(GgufError::Damaged(format!(
+            "tensor '{name}' is {found} instead of {rows} × {columns}"
+        )));
     }
     let kind = match info.kind.name {
         "Q4_0" => WeightType::Q4_0,
         "Q4_1" => WeightType::Q4_1,
         "Q8_0" => WeightType::Q8_0,
-        other => return unsupported(format!("tensor '{name}' is stored as {other}; Q4_0, Q4_1 and Q8_0 are known")),
+        other => {
+            return unsupported(format!(
+                "tensor '{name}' is stored as {other}; Q4_0, Q4_1 and Q8_0 are known"
+            ));
+        }
     };
-    Matrix::pack(kind, bytes, rows, columns).map_err(|e| GgufError::Damaged(format!("tensor '{name}': {e}")))
+    Matrix::pack(kind, bytes, rows, columns)
+        .map_err(|e| GgufError::Damaged(format!("tensor '{name}': {e}")))
 }
 
 fn vector(file: &Gguf, name: &str, length: usize) -> Result<Vec<f32>, GgufError> {
     match file.tensor(name) {
-        Some((info, bytes)) if info.kind.name == "F32" && info.columns == length && info.rows == 1 => {
-            Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        Some((info, bytes))
+            if info.kind.name == "F32" && info.columns == length && info.rows == 1 =>
+        {
+            Ok(bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect())
         }
-        Some(_) => Err(GgufError::Damaged(format!("tensor '{name}' is not {length} numbers of the type F32"))),
+        Some(_) => Err(GgufError::Damaged(format!(
+            "tensor '{name}' is not {length} numbers of the type F32"
+        ))),
         None => Err(GgufError::Damaged(format!("tensor '{name}' is missing"))),
     }
 }
@@ -159,7 +191,9 @@ impl Llama {
         let Shape { width, inner, .. } = shape;
         let kv_width = shape.kv.heads * shape.kv.head_size;
         if !width.is_multiple_of(32) || !inner.is_multiple_of(32) {
-            return unsupported(format!("its widths {width} and {inner} are not multiples of 32"));
+            return unsupported(format!(
+                "its widths {width} and {inner} are not multiples of 32"
+            ));
         }
         let mut layers = Vec::new();
         for i in 0..shape.layers {
@@ -189,14 +223,19 @@ impl Llama {
             None => shape.kv.head_size,
         };
         if rotated > shape.kv.head_size || !rotated.is_multiple_of(2) {
-            return Err(GgufError::Damaged(format!("{rotated} rotated elements of a head of {}", shape.kv.head_size)));
+            return Err(GgufError::Damaged(format!(
+                "{rotated} rotated elements of a head of {}",
+                shape.kv.head_size
+            )));
         }
         Ok(Llama {
             layers,
             output_norm: vector(file, "output_norm.weight", width)?,
             embedding: matrix(file, "token_embd.weight", shape.vocabulary, width)?,
             output,
-            frequencies: (0..rotated / 2).map(|i| base.powf(-2.0 * i as f32 / rotated as f32)).collect(),
+            frequencies: (0..rotated / 2)
+                .map(|i| base.powf(-2.0 * i as f32 / rotated as f32))
+                .collect(),
             shape,
             cpu,
             scratch: Scratch::default(),
@@ -220,19 +259,35 @@ impl Llama {
 
     /// Memory of the weights in bytes.
     pub fn weight_bytes(&self) -> usize {
-        let layer = |l: &Layer| [&l.query, &l.key, &l.value, &l.out, &l.gate, &l.up, &l.down].iter().map(|m| m.bytes()).sum::<usize>();
-        self.layers.iter().map(layer).sum::<usize>() + self.embedding.bytes() + self.output.as_ref().map_or(0, Matrix::bytes)
+        let layer = |l: &Layer| {
+            [&l.query, &l.key, &l.value, &l.out, &l.gate, &l.up, &l.down]
+                .iter()
+                .map(|m| m.bytes())
+                .sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum::<usize>()
+            + self.embedding.bytes()
+            + self.output.as_ref().map_or(0, Matrix::bytes)
     }
 
     /// A cache of this many blocks; its memory is taken as it is used.
     pub fn cache(&self, blocks: usize) -> Cache {
-        Cache { numbers: vec![0; blocks * self.shape.kv.block_elements()] }
+        Cache {
+            numbers: vec![0; blocks * self.shape.kv.block_elements()],
+        }
     }
 
     /// Computes a pass. Rows of one sequence must be in the order of their positions, and all earlier positions be in
     /// the cache or in this pass. Gives the logits of the wanted rows, in order, one vocabulary each.
     pub fn forward(&mut self, rows: &[Row<'_>], cache: &mut Cache) -> &mut [f32] {
-        let Shape { width, inner, vocabulary, epsilon, kv, .. } = self.shape;
+        let Shape {
+            width,
+            inner,
+            vocabulary,
+            epsilon,
+            kv,
+            ..
+        } = self.shape;
         let kv_width = kv.heads * kv.head_size;
         let count = rows.len();
         let cpu = &mut self.cpu;
@@ -256,12 +311,28 @@ impl Llama {
             self.embedding.expand_row(row.token as usize, x);
         }
         let places: Vec<AttendRow<'_>> = rows.iter().map(|r| r.place).collect();
-        s.rotation.prepare(places.iter().map(|p| p.position), &self.frequencies);
+        s.rotation
+            .prepare(places.iter().map(|p| p.position), &self.frequencies);
         for (i, layer) in self.layers.iter().enumerate() {
             cpu.normalise(x, &layer.attention_norm, epsilon, &mut s.rounded);
-            cpu.multiply(&s.rounded, &mut [(&layer.query, query), (&layer.key, key), (&layer.value, value)]);
+            cpu.multiply(
+                &s.rounded,
+                &mut [
+                    (&layer.query, query),
+                    (&layer.key, key),
+                    (&layer.value, value),
+                ],
+            );
             cpu.remember(&mut cache.numbers, &kv, i, &places, &s.rotation, key, value);
-            cpu.attend(&cache.numbers, &kv, i, &places, &s.rotation, query, attended);
+            cpu.attend(
+                &cache.numbers,
+                &kv,
+                i,
+                &places,
+                &s.rotation,
+                query,
+                attended,
+            );
             cpu.round(attended, width, &mut s.rounded);
             cpu.multiply_add(&s.rounded, &layer.out, x);
             cpu.normalise(x, &layer.inner_norm, epsilon, &mut s.rounded);
@@ -292,7 +363,15 @@ impl Llama {
 
     /// The model's size and shape, for people.
     pub fn describe(&self) -> String {
-        let Shape { layers, width, heads, .. } = self.shape;
-        format!("llama, {layers} layers of {width}, {heads} heads, {} MB of weights", self.weight_bytes() / 1_000_000)
+        let Shape {
+            layers,
+            width,
+            heads,
+            ..
+        } = self.shape;
+        format!(
+            "llama, {layers} layers of {width}, {heads} heads, {} MB of weights",
+            self.weight_bytes() / 1_000_000
+        )
     }
 }

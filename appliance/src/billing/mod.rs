@@ -1,0 +1,59 @@
+//! Invoices and payments: an invoice is made from a visit in one step, numbered without gaps, and paid in parts or whole.
+//!
+//! Nothing here is ever changed after it is written: an invoice is the practice's record of a supply (Value-Added Tax Act 89
+//! of 1991, section 20).
+
+mod api;
+mod invoice;
+mod issue;
+mod pages;
+mod pdf;
+mod rules;
+mod store;
+
+pub use invoice::{Invoice, InvoiceNumber, Line, Method, Payment, ReceiptNumber, Settlement};
+pub use issue::{Issued, NewLine, Paying, Visit, balance, issue, pay};
+
+use axum::Router;
+use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::web::App;
+
+/// Templates of this room.
+pub const TEMPLATES: &[(&str, &str)] =
+    &[("billing/list.html", include_str!("list.html")), ("billing/invoice.html", include_str!("invoice.html"))];
+
+/// Pages of this room.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/invoices", get(pages::list).post(pages::create))
+        .route("/invoices/{id}", get(pages::show))
+        .route("/invoices/{id}/pdf", get(pdf::show))
+        .route("/invoices/{id}/payments", post(pages::pay))
+}
+
+/// JSON API of this room.
+pub fn api_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(api::create, api::list)).routes(routes!(api::show))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::web::Page;
+
+    fn render<P: Page>() {
+        let templates = crate::app::templates().unwrap();
+        for sample in P::samples() {
+            let text = templates.render(&sample).unwrap();
+            assert!(!text.contains("style=") && !text.contains(" onclick"), "the security policy forbids inline code: {}", P::TEMPLATE);
+        }
+    }
+
+    #[test]
+    fn every_form_of_every_page_renders() {
+        render::<super::pages::ListPage>();
+        render::<super::pages::InvoicePage>();
+    }
+}

@@ -1,0 +1,5 @@
+INSERT INTO audit_events (practice_id, id, at, actor, action, entity)
+VALUES ('00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000005', now(), 'a', 'read', 'Patient');
+INSERT INTO audit_pending VALUES ('00000000-0000-7000-8000-000000000005', '00000000-0000-7000-8000-000000000001');
+INSERT INTO audit_seals VALUES (1, 1, 1, sha256('r'), sha256('p'), now(), sha256('a') || sha256('b'));
+INSERT INTO audit_leaves VALUES (1, 0, '00000000-0000-7000-8000-000000000005', '00000000-0000-7000-8000-000000000001', sha256('l'));
