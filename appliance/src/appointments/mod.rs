@@ -38,11 +38,20 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("appointments/card.html", include_str!("card.html")),
     ("appointments/new.html", include_str!("new.html")),
     ("appointments/slots.html", include_str!("slots.html")),
-    ("appointments/slot_list.html", include_str!("slot_list.html")),
+    (
+        "appointments/slot_list.html",
+        include_str!("slot_list.html"),
+    ),
     ("appointments/block.html", include_str!("block.html")),
     ("appointments/cancel.html", include_str!("cancel.html")),
-    ("appointments/participants.html", include_str!("participants.html")),
-    ("appointments/waiting_new.html", include_str!("waiting_new.html")),
+    (
+        "appointments/participants.html",
+        include_str!("participants.html"),
+    ),
+    (
+        "appointments/waiting_new.html",
+        include_str!("waiting_new.html"),
+    ),
 ];
 
 /// Pages of this room.
@@ -59,7 +68,10 @@ pub fn routes() -> Router<App> {
         .route("/appointments/{id}/move", post(changes::move_to))
         .route("/appointments/{id}/status", post(changes::status))
         .route("/appointments/{id}/cancel", reads(changes::cancel))
-        .route("/appointments/{id}/participants", reads(changes::participants).post(changes::change_participants))
+        .route(
+            "/appointments/{id}/participants",
+            reads(changes::participants).post(changes::change_participants),
+        )
         .route("/waiting-list", post(waiting_pages::create))
         .route("/waiting-list/new", reads(waiting_pages::new))
         .route("/waiting-list/{id}/book", post(waiting_pages::book))
@@ -84,7 +96,11 @@ mod tests {
         assert!(!samples.is_empty());
         for sample in samples {
             let text = templates.render(&sample).unwrap();
-            assert!(!text.contains("style="), "{}: the security policy forbids style attributes", P::TEMPLATE);
+            assert!(
+                !text.contains("style="),
+                "{}: the security policy forbids style attributes",
+                P::TEMPLATE
+            );
         }
     }
 

@@ -343,7 +343,7 @@ function changed({ id, who, version, to, from, html }) {
   settle(id, fresh);
   focusCard(card(id) ?? cal);
   panels();
-  const words = to === 'cancelled' ? 'cancelled' : (fresh && $('.appt-meta > span', fresh)?.textContent) ?? 'back in the diary';
+  const words = to === 'cancelled' ? 'taken out of the diary' : (fresh && $('.appt-meta > span', fresh)?.textContent) ?? 'back in the diary';
   const back = { id, who, version: Number(version) + 1, to: from };
   toast(`${who}: ${words}.`, { undo: from && (() => status(back)) });
 }
@@ -392,7 +392,15 @@ if (new URLSearchParams(location.search).has('new')) $('[data-dialog][aria-keysh
 // The form for a booking: the session sets its usual length, and open times follow what is chosen.
 on('change', '[data-booking] :is(select, [name="date"], [name="duration_minutes"])', async (_, field) => {
   const { elements } = field.form;
-  if (field.name === 'session_type') elements.duration_minutes.value = field.selectedOptions[0].dataset.minutes;
+  const types = elements.session_type;
+  // Another practitioner gives other sessions.
+  if (field.name === 'practitioner_id') {
+    const { discipline } = field.selectedOptions[0].dataset;
+    const gives = (option) => !option.dataset.discipline || option.dataset.discipline === discipline;
+    const usual = [...types.options].find((option) => gives(option) && !('class' in option.dataset));
+    if (usual && !gives(types.selectedOptions[0])) types.value = usual.value;
+  }
+  if (field === types || field.name === 'practitioner_id') elements.duration_minutes.value = types.selectedOptions[0].dataset.minutes;
   const query = Object.fromEntries(['date', 'practitioner_id', 'duration_minutes'].map((name) => [name, elements[name].value]));
   const response = await send(`/appointments/slots?${new URLSearchParams(query)}`);
   if (response?.ok) $('#slots', field.form)?.replaceWith(parse(await response.text()));
