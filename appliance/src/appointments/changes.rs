@@ -5,8 +5,10 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::appointment::{Appointment, Participant};
-use super::booking::{self, ClassChange, Move, NewStatus};
-use super::forms::{self, card, shown_date};
+use super::booking::{self, Move, NewStatus};
+use super::card_pages::{card, shown_date};
+use super::class::{self, ClassChange};
+use super::forms;
 use super::rules;
 use super::status::Status;
 use crate::clock;
@@ -175,7 +177,10 @@ pub(super) async fn cancel(
     let page = CancelPage {
         id,
         version: found.version,
-        who: found.who(),
+        who: found.patient().map_or_else(
+            || found.who(),
+            |p| format!("{} {}", p.given_name, p.family_name),
+        ),
         from: found.status,
         when: when(&found),
         date: date.to_string(),
@@ -340,7 +345,7 @@ pub(super) async fn change_participants(
         _ => Err(Error::field("action", "There is no such change.")),
     };
     let changed = match change {
-        Ok(change) => booking::change_class(&app, &session, id, change).await,
+        Ok(change) => class::change_class(&app, &session, id, change).await,
         Err(error) => Err(error),
     };
     let date = form.date.filter(|d| rules::parse_date(d).is_ok());

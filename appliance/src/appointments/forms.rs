@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use time::{Date, OffsetDateTime};
+use time::OffsetDateTime;
 
-use super::api;
-use super::appointment::{Appointment, Kind};
 use super::booking::{self, Wanted};
-use super::card::{Block, Card, Grid};
+use super::card_pages::card;
 use super::rules;
-use super::slots::minute_text;
-use super::status::Status;
-use super::{day, store};
+use super::slot_pages::{Slots, SlotsQuery, find_slots};
+use super::store;
 use crate::clock;
 use crate::db::{Action, AuditEvent};
 use crate::error::{Error, Problems, Result};
-use crate::ids::{AppointmentId, PatientId, PractitionerId};
+use crate::ids::{PatientId, PractitionerId};
 use crate::practices::{self, Discipline};
 use crate::web::{App, Form, FormId, Page, Permission, Query, Session, html, optional_text};
 
@@ -45,54 +42,6 @@ impl Choice {
             is_class: false,
         }
     }
-}
-
-/// `appointments/card.html`: what a change of one booking answers with.
-#[derive(serde::Serialize)]
-pub(super) struct CardPage {
-    card: Option<Card>,
-    block: Option<Block>,
-}
-
-impl Page for CardPage {
-    const TEMPLATE: &'static str = "appointments/card.html";
-    fn samples() -> Vec<Self> {
-        vec![
-            Self {
-                card: Some(Card::sample("arrived", "arrived")),
-                block: None,
-            },
-            Self {
-                card: Some(Card {
-                    given: None,
-                    group: true,
-                    lane: None,
-                    movable: false,
-                    cancel_href: None,
-                    ..Card::sample("done", "completed")
-                }),
-                block: None,
-            },
-            Self {
-                card: None,
-                block: None,
-            },
-        ]
-    }
-}
-
-/// The card of a booking on a day, or nothing where it is not on it.
-pub(super) fn card(app: &App, session: &Session, a: &Appointment, date: Date) -> Result<Response> {
-    let here = clock::local(a.span.start).0 == date && a.status != Status::Cancelled;
-    let (card, block) = match a.kind {
-        _ if !here => (None, None),
-        Kind::Block => (None, Some(Block::new(a, date, Grid::DAY, session))),
-        Kind::Visit | Kind::Class => (
-            Some(Card::new(a, date, Grid::DAY, session, app.clock.now())),
-            None,
-        ),
-    };
-    html(app, &CardPage { card, block })
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -134,21 +83,6 @@ pub(super) struct NewPage {
     asks_outside_hours: bool,
     /// The form to block the same time instead.
     block_href: String,
-}
-
-/// Open times to choose from.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-struct Slots {
-    day: String,
-    starts: Vec<String>,
-    /// Said where there are none.
-    none: String,
-}
-
-/// `appointments/slots.html`.
-#[derive(serde::Serialize)]
-pub(super) struct SlotsPage {
-    slots: Slots,
 }
 
 /// `appointments/block.html`.
@@ -424,70 +358,6 @@ pub(super) async fn create(
     }
 }
 
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct SlotsQuery {
-    #[serde(default)]
-    date: String,
-    #[serde(default)]
-    practitioner_id: String,
-    #[serde(default)]
-    duration_minutes: String,
-}
-
-async fn find_slots(tx: &mut crate::db::PracticeTx, query: &SlotsQuery) -> Result<Slots> {
-    let (Ok(date), Ok(practitioner), Ok(minutes)) = (
-        rules::parse_date(&query.date),
-        query.practitioner_id.parse::<PractitionerId>(),
-        query.duration_minutes.parse::<u16>(),
-    ) else {
-        return Ok(Slots::default());
-    };
-    let now = tx.now();
-    let weekday = format!("{} {}", date.weekday(), clock::short_date_text(date));
-    if date < clock::local(now).0 {
-        return Ok(Slots {
-            day: weekday,
-            starts: Vec::new(),
-            none: "This day is over.".into(),
-        });
-    }
-    let hours: Vec<_> = practices::working_hours(tx, date.weekday())
-        .await?
-        .into_iter()
-        .filter(|h| h.practitioner == practitioner)
-        .collect();
-    let mut bookings = store::list(tx.conn(), api::day(date)).await?;
-    bookings.retain(|a| a.practitioner_id == practitioner);
-    let starts: Vec<_> = day::open_starts(now, date, &hours, &bookings, minutes)
-        .into_iter()
-        .map(minute_text)
-        .collect();
-    let none = match (hours.is_empty(), starts.is_empty()) {
-        (true, _) => "Not working on this day.",
-        (false, true) => "No open time of this length on this day.",
-        _ => "",
-    };
-    Ok(Slots {
-        day: weekday,
-        starts,
-        none: none.into(),
-    })
-}
-
-/// `GET /appointments/slots`: open times of a practitioner on a day.
-pub(super) async fn slots(
-    State(app): State<App>,
-    session: Session,
-    Query(query): Query<SlotsQuery>,
-) -> Result<Response> {
-    session.require(Permission::Book)?;
-    let mut tx = app.begin(&session).await?;
-    let slots = find_slots(&mut tx, &query).await?;
-    // Times only: who has booked them is not shown.
-    tx.close_without_patient_data().await?;
-    html(&app, &SlotsPage { slots })
-}
-
 async fn block_page(
     app: &App,
     session: &Session,
@@ -558,37 +428,6 @@ pub(super) async fn create_block(
     }
 }
 
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct CardQuery {
-    date: Option<String>,
-}
-
-/// `GET /appointments/{id}/card`: 404 when it is no longer on that day.
-pub(super) async fn show_card(
-    State(app): State<App>,
-    session: Session,
-    Path(id): Path<AppointmentId>,
-    Query(query): Query<CardQuery>,
-) -> Result<Response> {
-    session.require(Permission::ViewDiary)?;
-    let mut tx = app.begin(&session).await?;
-    let found = booking::get_audited(&mut tx, id, "card").await?;
-    tx.commit().await?;
-    let own = clock::local(found.span.start).0;
-    let date = shown_date(query.date.as_deref(), own)?;
-    if date != own || found.status == Status::Cancelled {
-        return Err(Error::NotFound);
-    }
-    card(&app, &session, &found, date)
-}
-
-/// The day a page shows; a booking's own where it does not say.
-pub(super) fn shown_date(text: Option<&str>, own: Date) -> Result<Date> {
-    text.filter(|t| !t.is_empty()).map_or(Ok(own), |t| {
-        rules::parse_date(t).map_err(|m| Error::field("date", m))
-    })
-}
-
 fn sample_form() -> NewForm {
     NewForm {
         date: "2026-11-24".into(),
@@ -635,31 +474,6 @@ impl Page for NewPage {
                 )],
                 &[],
             ),
-        ]
-    }
-}
-
-impl Page for SlotsPage {
-    const TEMPLATE: &'static str = "appointments/slots.html";
-    fn samples() -> Vec<Self> {
-        vec![
-            Self {
-                slots: Slots {
-                    day: "Tuesday 24-Nov".into(),
-                    starts: vec!["10:45".into()],
-                    none: String::new(),
-                },
-            },
-            Self {
-                slots: Slots {
-                    day: "Tuesday 24-Nov".into(),
-                    starts: Vec::new(),
-                    none: "This day is over.".into(),
-                },
-            },
-            Self {
-                slots: Slots::default(),
-            },
         ]
     }
 }

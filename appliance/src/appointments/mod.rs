@@ -4,13 +4,18 @@
 
 mod api;
 mod appointment;
+mod attention;
 mod booking;
 mod card;
+mod card_pages;
 mod changes;
+mod class;
 mod day;
+mod day_view;
 mod forms;
 mod refusal;
 mod rules;
+mod slot_pages;
 mod slots;
 mod status;
 mod store;
@@ -61,10 +66,10 @@ pub fn routes() -> Router<App> {
         .route("/day/panels", reads(day::panels))
         .route("/appointments", post(forms::create))
         .route("/appointments/new", reads(forms::new))
-        .route("/appointments/slots", reads(forms::slots))
+        .route("/appointments/slots", reads(slot_pages::slots))
         .route("/appointments/blocks", post(forms::create_block))
         .route("/appointments/blocks/new", reads(forms::new_block))
-        .route("/appointments/{id}/card", reads(forms::show_card))
+        .route("/appointments/{id}/card", reads(card_pages::show_card))
         .route("/appointments/{id}/move", post(changes::move_to))
         .route("/appointments/{id}/status", post(changes::status))
         .route("/appointments/{id}/cancel", reads(changes::cancel))
@@ -108,9 +113,9 @@ mod tests {
     fn every_page_renders_its_samples() {
         renders::<day::DayPage>();
         renders::<day::PanelsPage>();
-        renders::<forms::CardPage>();
+        renders::<card_pages::CardPage>();
         renders::<forms::NewPage>();
-        renders::<forms::SlotsPage>();
+        renders::<slot_pages::SlotsPage>();
         renders::<forms::BlockPage>();
         renders::<changes::CancelPage>();
         renders::<changes::ParticipantsPage>();

@@ -212,3 +212,20 @@ impl Clash {
         })
     }
 }
+
+/// Runs an attempt again while others get in its way, and puts the last refusal into words.
+macro_rules! tried {
+    ($app:expr, $session:expr, $attempt:expr) => {{
+        let mut left = $crate::appointments::refusal::TRIES;
+        loop {
+            left -= 1;
+            match $attempt.await {
+                Ok(done) => break Ok(done),
+                Err($crate::appointments::refusal::Refusal::Busy) if left > 0 => {}
+                Err(refusal) => break Err(refusal.explain($app, $session).await),
+            }
+        }
+    }};
+}
+
+pub(super) use tried;

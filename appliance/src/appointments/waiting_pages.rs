@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::booking::{self, Wanted};
-use super::forms::{self, Choice, card};
+use super::card_pages::card;
+use super::forms::{self, Choice};
 use super::rules;
 use super::waiting::Waiting;
 use super::{store, waiting_store};
