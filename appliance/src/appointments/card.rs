@@ -183,6 +183,7 @@ fn visit_links(
     a: &Appointment,
     patient: &Participant,
     session: &Session,
+    now: OffsetDateTime,
     links: &mut Vec<Link>,
     posts: &mut Vec<Post>,
 ) {
@@ -196,6 +197,7 @@ fn visit_links(
             });
         }
         None if session.may(Permission::WriteNotes)
+            && clock::local(a.span.start).0 <= clock::local(now).0
             && matches!(
                 a.status,
                 Status::Booked | Status::Confirmed | Status::Arrived | Status::InSession
@@ -258,7 +260,7 @@ impl Card {
         let may_book = session.may(Permission::Book);
         let (mut links, mut posts) = (Vec::new(), Vec::new());
         match a.patient() {
-            Some(patient) => visit_links(a, patient, session, &mut links, &mut posts),
+            Some(patient) => visit_links(a, patient, session, now, &mut links, &mut posts),
             None => links.push(Link {
                 href: format!("/appointments/{}/participants?date={date}", a.id),
                 label: "Who is in it",

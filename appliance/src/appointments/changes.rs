@@ -261,6 +261,7 @@ fn participants_page(
     date: String,
     error: Option<String>,
 ) -> ParticipantsPage {
+    let has_begun = clock::local(a.span.start).0 <= app.clock.today();
     let person = |p: &Participant| Person {
         patient_id: p.patient_id,
         name: p.name(),
@@ -270,7 +271,8 @@ fn participants_page(
             .encounter_id
             .filter(|_| session.may(Permission::ViewNotes))
             .map(|e| format!("/encounters/{e}")),
-        can_start: p.encounter_id.is_none()
+        can_start: has_begun
+            && p.encounter_id.is_none()
             && session.may(Permission::WriteNotes)
             && a.status.takes_time(),
         invoice_href: p.invoice_id.map(|i| format!("/invoices/{i}")),
@@ -293,7 +295,7 @@ fn participants_page(
         places,
         has_places: i32::try_from(a.patients.len()).is_ok_and(|n| n < places),
         can_book: session.may(Permission::Book) && a.status.takes_time(),
-        has_begun: clock::local(a.span.start).0 <= app.clock.today(),
+        has_begun,
         errors: error
             .map(|text| ("patient_id".to_owned(), text))
             .into_iter()
