@@ -122,12 +122,22 @@ pub(super) struct NewAppointment {
 }
 
 fn id<T: std::str::FromStr>(problems: &mut Problems, field: &'static str, text: &str) -> Option<T> {
-    problems.take(field, text.trim().parse().map_err(|_| "This is not an id. Ids are UUIDs."))
+    problems.take(
+        field,
+        text.trim()
+            .parse()
+            .map_err(|_| "This is not an id. Ids are UUIDs."),
+    )
 }
 
 fn instant(problems: &mut Problems, field: &'static str, text: &str) -> Option<OffsetDateTime> {
     let read = OffsetDateTime::parse(text.trim(), &Rfc3339);
-    problems.take(field, read.map_err(|_| "This is not a date and time that exists. Write it as 2026-11-24T10:45:00+02:00."))
+    problems.take(
+        field,
+        read.map_err(
+            |_| "This is not a date and time that exists. Write it as 2026-11-24T10:45:00+02:00.",
+        ),
+    )
 }
 
 /// Book a visit or a class. Times outside working hours are taken as meant; blocked and booked times are refused.
@@ -140,27 +150,47 @@ fn instant(problems: &mut Problems, field: &'static str, text: &str) -> Option<O
     )
 )]
 pub(super) async fn create_appointment(
-    State(app): State<App>, session: Session, headers: HeaderMap, JsonBody(body): JsonBody<NewAppointment>,
-) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<AppointmentBody>)> {
+    State(app): State<App>,
+    session: Session,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<NewAppointment>,
+) -> Result<(
+    StatusCode,
+    [(header::HeaderName, String); 1],
+    Json<AppointmentBody>,
+)> {
     session.require(Permission::Book)?;
     let mut problems = Problems::new();
-    let patient = body.patient_id.as_deref().and_then(|text| id(&mut problems, "patient_id", text));
+    let patient = body
+        .patient_id
+        .as_deref()
+        .and_then(|text| id(&mut problems, "patient_id", text));
     let practitioner = id(&mut problems, "practitioner_id", &body.practitioner_id);
     let start = instant(&mut problems, "start", &body.start);
-    let end = body.end.as_deref().and_then(|text| instant(&mut problems, "end", text));
-    let between = start.zip(end).map(|(start, end)| (end - start).whole_minutes());
+    let end = body
+        .end
+        .as_deref()
+        .and_then(|text| instant(&mut problems, "end", text));
+    let between = start
+        .zip(end)
+        .map(|(start, end)| (end - start).whole_minutes());
     if between.is_some_and(|minutes| minutes <= 0) {
         problems.add("end", "The end must come after the start.");
     } else if let (Some(between), Some(given)) = (between, body.duration_minutes)
         && between != given
     {
-        problems.add("end", "The end and duration_minutes do not agree. Give one of them.");
+        problems.add(
+            "end",
+            "The end and duration_minutes do not agree. Give one of them.",
+        );
     }
     let reason = optional_text(&mut problems, "reason", body.reason.as_deref(), 200);
     let session_type = optional_text(&mut problems, "session_type", Some(&body.session_type), 80);
     let (Some(practitioner), Some(start)) = (practitioner, start) else {
         problems.check()?;
-        return Err(Error::internal("a booking without a practitioner or a start had no problem"));
+        return Err(Error::internal(
+            "a booking without a practitioner or a start had no problem",
+        ));
     };
     problems.check()?;
     let wanted = Wanted {
@@ -174,13 +204,20 @@ pub(super) async fn create_appointment(
         outside_hours: true,
         waiting: None,
     };
-    let key = match headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::parse) {
+    let key = match headers
+        .get("idempotency-key")
+        .and_then(|v| v.to_str().ok())
+        .map(str::parse)
+    {
         Some(Ok(key)) => Some(key),
         Some(Err(_)) => return Err(Error::field("idempotency-key", "This is not a UUID.")),
         None => body.idempotency_key,
     };
     let made = booking::book(&app, &session, &wanted, key).await?;
-    let location = [(header::LOCATION, format!("/api/v1/appointments/{}", made.id))];
+    let location = [(
+        header::LOCATION,
+        format!("/api/v1/appointments/{}", made.id),
+    )];
     Ok((StatusCode::CREATED, location, Json(made.into())))
 }
 
@@ -203,7 +240,9 @@ pub(super) struct ListQuery {
 /// The stretch of time that is a day on the practice's calendar.
 pub(super) fn day(date: Date) -> Span {
     let start = clock::instant(date, Time::MIDNIGHT);
-    let end = date.next_day().map_or(start + Duration::days(1), |next| clock::instant(next, Time::MIDNIGHT));
+    let end = date.next_day().map_or(start + Duration::days(1), |next| {
+        clock::instant(next, Time::MIDNIGHT)
+    });
     Span { start, end }
 }
 
@@ -213,7 +252,9 @@ pub(super) fn day(date: Date) -> Span {
     responses((status = 200, description = "The bookings of the day", body = List<AppointmentBody>))
 )]
 pub(super) async fn list_appointments(
-    State(app): State<App>, session: Session, Query(query): Query<ListQuery>,
+    State(app): State<App>,
+    session: Session,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<List<AppointmentBody>>> {
     session.require(Permission::ViewDiary)?;
     let mut problems = Problems::new();
@@ -221,29 +262,54 @@ pub(super) async fn list_appointments(
         Some(text) => problems.take("date", rules::parse_date(text)),
         None => Some(app.clock.today()),
     };
-    let practitioner: Option<PractitionerId> = query.practitioner_id.as_deref().and_then(|text| id(&mut problems, "practitioner_id", text));
-    let after: Option<AppointmentId> = query.cursor.as_deref().and_then(|text| id(&mut problems, "cursor", text));
+    let practitioner: Option<PractitionerId> = query
+        .practitioner_id
+        .as_deref()
+        .and_then(|text| id(&mut problems, "practitioner_id", text));
+    let after: Option<AppointmentId> = query
+        .cursor
+        .as_deref()
+        .and_then(|text| id(&mut problems, "cursor", text));
     let limit = query.limit.unwrap_or(200);
     if !(1..=500).contains(&limit) {
         problems.add("limit", "Between 1 and 500.");
     }
     problems.check()?;
-    let Some(date) = date else { return Err(Error::internal("no day and no problem")) };
+    let Some(date) = date else {
+        return Err(Error::internal("no day and no problem"));
+    };
     let mut tx = app.begin(&session).await?;
     let mut found = store::list(tx.conn(), day(date)).await?;
     found.retain(|a| practitioner.is_none_or(|p| p == a.practitioner_id));
     if let Some(after) = after {
-        let place = found.iter().position(|a| a.id == after).ok_or_else(|| Error::field("cursor", "This is not a place in the list."))?;
+        let place = found
+            .iter()
+            .position(|a| a.id == after)
+            .ok_or_else(|| Error::field("cursor", "This is not a place in the list."))?;
         found.drain(..=place);
     }
-    let next = (found.len() > limit).then(|| found.get(limit - 1).map(|a| a.id.to_string())).flatten();
+    let next = (found.len() > limit)
+        .then(|| found.get(limit - 1).map(|a| a.id.to_string()))
+        .flatten();
     found.truncate(limit);
-    let mut seen: Vec<_> = found.iter().flat_map(|a| &a.patients).map(|p| p.patient_id.0).collect();
+    let mut seen: Vec<_> = found
+        .iter()
+        .flat_map(|a| &a.patients)
+        .map(|p| p.patient_id.0)
+        .collect();
     seen.sort_unstable();
     seen.dedup();
-    tx.record(AuditEvent::new(Action::Read, "Appointment").reason("day list").shown(seen)).await?;
+    tx.record(
+        AuditEvent::new(Action::Read, "Appointment")
+            .reason("day list")
+            .shown(seen),
+    )
+    .await?;
     tx.commit().await?;
-    Ok(Json(List { items: found.into_iter().map(AppointmentBody::from).collect(), next }))
+    Ok(Json(List {
+        items: found.into_iter().map(AppointmentBody::from).collect(),
+        next,
+    }))
 }
 
 /// One booking.
@@ -251,7 +317,11 @@ pub(super) async fn list_appointments(
     get, path = "/api/v1/appointments/{id}", tag = "appointments", params(("id" = AppointmentId, Path, description = "The booking")),
     responses((status = 200, description = "The booking", body = AppointmentBody), (status = 404, description = "None in this practice"))
 )]
-pub(super) async fn get_appointment(State(app): State<App>, session: Session, Path(id): Path<AppointmentId>) -> Result<Json<AppointmentBody>> {
+pub(super) async fn get_appointment(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<AppointmentId>,
+) -> Result<Json<AppointmentBody>> {
     session.require(Permission::ViewDiary)?;
     let mut tx = app.begin(&session).await?;
     let found = booking::get_audited(&mut tx, id, "").await?;

@@ -4,7 +4,9 @@ use time::OffsetDateTime;
 
 use super::rules::Span;
 use super::status::{Standing, Status};
-use crate::ids::{AppointmentId, EncounterId, InvoiceId, PatientId, PractitionerId, RoomId, SessionTypeId};
+use crate::ids::{
+    AppointmentId, EncounterId, InvoiceId, PatientId, PractitionerId, RoomId, SessionTypeId,
+};
 
 /// What a booking is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -32,7 +34,9 @@ impl Kind {
     /// As stored, back.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::Visit, Self::Class, Self::Block].into_iter().find(|k| k.text() == text)
+        [Self::Visit, Self::Class, Self::Block]
+            .into_iter()
+            .find(|k| k.text() == text)
     }
 }
 
@@ -113,13 +117,21 @@ impl Appointment {
     /// Where it stands, for [`super::status::transition`].
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { status: self.status, before: self.before, starts_at: self.span.start }
+        Standing {
+            status: self.status,
+            before: self.before,
+            starts_at: self.span.start,
+        }
     }
 
     /// Whose visit it is; none for classes and blocked time.
     #[must_use]
     pub fn patient(&self) -> Option<&Participant> {
-        if self.kind == Kind::Visit { self.patients.first() } else { None }
+        if self.kind == Kind::Visit {
+            self.patients.first()
+        } else {
+            None
+        }
     }
 
     /// What stands below the name on a card.
@@ -135,8 +147,16 @@ impl Appointment {
     #[must_use]
     pub fn who(&self) -> String {
         match self.kind {
-            Kind::Visit => self.patients.first().map(Participant::name).unwrap_or_default(),
-            Kind::Class => self.session_type.as_ref().map(|s| s.name.clone()).unwrap_or_default(),
+            Kind::Visit => self
+                .patients
+                .first()
+                .map(Participant::name)
+                .unwrap_or_default(),
+            Kind::Class => self
+                .session_type
+                .as_ref()
+                .map(|s| s.name.clone())
+                .unwrap_or_default(),
             Kind::Block if self.reason.is_empty() => "Blocked".into(),
             Kind::Block => self.reason.clone(),
         }

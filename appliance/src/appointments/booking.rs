@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::appointment::{Appointment, Kind, Participant};
-use super::refusal::{Refusal, TRIES};
+use super::appointment::{Appointment, Kind};
+use super::refusal::{Refusal, tried};
 use super::rules::{self, LONGEST_BLOCK, LONGEST_VISIT, Span};
 use super::status::{self, Status, UNDO};
 use super::store::{self, Context};
@@ -35,26 +35,16 @@ pub(super) struct Wanted {
     pub waiting: Option<WaitingId>,
 }
 
-/// Runs an attempt again while others get in its way, and puts the last refusal into words.
-macro_rules! tried {
-    ($app:expr, $session:expr, $attempt:expr) => {{
-        let mut left = TRIES;
-        loop {
-            left -= 1;
-            match $attempt.await {
-                Ok(done) => break Ok(done),
-                Err(Refusal::Busy) if left > 0 => {}
-                Err(refusal) => break Err(refusal.explain($app, $session).await),
-            }
-        }
-    }};
-}
-
 /// Books.
 ///
 /// # Errors
 /// Fields that break a rule; a conflict that names what takes the time.
-pub(super) async fn book(app: &App, session: &Session, wanted: &Wanted, key: Option<FormId>) -> Result<Appointment> {
+pub(super) async fn book(
+    app: &App,
+    session: &Session,
+    wanted: &Wanted,
+    key: Option<FormId>,
+) -> Result<Appointment> {
     tried!(app, session, try_book(app, session, wanted, key))
 }
 
@@ -62,7 +52,12 @@ pub(super) async fn book(app: &App, session: &Session, wanted: &Wanted, key: Opt
 ///
 /// # Errors
 /// As for [`book`], and a conflict when somebody changed it meanwhile or it has begun.
-pub(super) async fn move_to(app: &App, session: &Session, id: AppointmentId, to: &Move) -> Result<Appointment> {
+pub(super) async fn move_to(
+    app: &App,
+    session: &Session,
+    id: AppointmentId,
+    to: &Move,
+) -> Result<Appointment> {
     tried!(app, session, try_move(app, session, id, to))
 }
 
@@ -70,16 +65,13 @@ pub(super) async fn move_to(app: &App, session: &Session, id: AppointmentId, to:
 ///
 /// # Errors
 /// A conflict when the state does not follow, somebody changed it meanwhile, or the time is taken again.
-pub(super) async fn change_status(app: &App, session: &Session, id: AppointmentId, to: &NewStatus) -> Result<Appointment> {
+pub(super) async fn change_status(
+    app: &App,
+    session: &Session,
+    id: AppointmentId,
+    to: &NewStatus,
+) -> Result<Appointment> {
     tried!(app, session, try_status(app, session, id, to))
-}
-
-/// Changes who is in a class.
-///
-/// # Errors
-/// A conflict when it is full or over, or the patient is booked elsewhere at that time.
-pub(super) async fn change_class(app: &App, session: &Session, id: AppointmentId, change: ClassChange) -> Result<Appointment> {
-    tried!(app, session, try_class(app, session, id, change))
 }
 
 /// What the audit log keeps of a booking, sealed.
@@ -96,12 +88,23 @@ fn values(a: &Appointment) -> Value {
 }
 
 /// Records a change of a booking. A class or blocked time is nobody's own, so no patient's key could seal its values.
-async fn record(app: &App, tx: &mut PracticeTx, action: Action, old: Option<&Appointment>, new: &Appointment, why: &'static str) -> Result<()> {
-    let mut event = AuditEvent::new(action, "Appointment").id(new.id.0).reason(why);
+async fn record(
+    app: &App,
+    tx: &mut PracticeTx,
+    action: Action,
+    old: Option<&Appointment>,
+    new: &Appointment,
+    why: &'static str,
+) -> Result<()> {
+    let mut event = AuditEvent::new(action, "Appointment")
+        .id(new.id.0)
+        .reason(why);
     if let Some(patient) = new.patient() {
         let key = app.keys.patient(tx.practice(), patient.patient_id).await?;
         let change = json!({ "old": old.map(values), "new": values(new) });
-        event = event.patient(patient.patient_id).change(key.seal_json(Place::new("audit_events.change", new.id.0), &change)?);
+        event = event
+            .patient(patient.patient_id)
+            .change(key.seal_json(Place::new("audit_events.change", new.id.0), &change)?);
     } else {
         event = event.shown(new.patients.iter().map(|p| p.patient_id.0));
     }
@@ -111,20 +114,37 @@ async fn record(app: &App, tx: &mut PracticeTx, action: Action, old: Option<&App
 
 fn check_hours(problems: &mut Problems, context: &Context, span: Span, meant: bool) {
     if !meant && !rules::is_inside_hours(span, &context.hours) {
-        let name = context.practitioner.as_ref().map_or("", |(_, name)| name.as_str());
-        problems.add("start", rules::outside_hours_words(name, clock::local(span.start).0, &context.hours));
+        let name = context
+            .practitioner
+            .as_ref()
+            .map_or("", |(_, name)| name.as_str());
+        problems.add(
+            "start",
+            rules::outside_hours_words(name, clock::local(span.start).0, &context.hours),
+        );
     }
 }
 
 /// Decides on a wanted booking, with what was found of it.
-fn decide(now: OffsetDateTime, id: AppointmentId, wanted: &Wanted, context: Context) -> Result<Appointment> {
+fn decide(
+    now: OffsetDateTime,
+    id: AppointmentId,
+    wanted: &Wanted,
+    context: Context,
+) -> Result<Appointment> {
     let mut problems = Problems::new();
     let is_block = wanted.session_type.is_none();
     if context.practitioner.is_none() {
-        problems.add("practitioner_id", "There is no such practitioner in this practice. Choose one from the list.");
+        problems.add(
+            "practitioner_id",
+            "There is no such practitioner in this practice. Choose one from the list.",
+        );
     }
     if !is_block && context.session_type.is_none() {
-        problems.add("session_type", "There is no such kind of session in this practice. Choose one from the list.");
+        problems.add(
+            "session_type",
+            "There is no such kind of session in this practice. Choose one from the list.",
+        );
     }
     let kind = match &context.session_type {
         _ if is_block => Kind::Block,
@@ -132,20 +152,37 @@ fn decide(now: OffsetDateTime, id: AppointmentId, wanted: &Wanted, context: Cont
         _ => Kind::Visit,
     };
     if wanted.patient.is_some() && context.patient.is_none() {
-        problems.add("patient_id", "There is no such patient in this practice. Find the patient again.");
+        problems.add(
+            "patient_id",
+            "There is no such patient in this practice. Find the patient again.",
+        );
     } else if wanted.patient.is_none() && kind == Kind::Visit {
         problems.add("patient_id", "Choose the patient.");
     }
-    let longest = if is_block { LONGEST_BLOCK } else { LONGEST_VISIT };
-    let minutes = wanted.minutes.unwrap_or_else(|| i64::from(context.usual_minutes));
+    let longest = if is_block {
+        LONGEST_BLOCK
+    } else {
+        LONGEST_VISIT
+    };
+    let minutes = wanted
+        .minutes
+        .unwrap_or_else(|| i64::from(context.usual_minutes));
     let known = is_block || context.session_type.is_some() || wanted.minutes.is_some();
-    let span = rules::wanted_time(now, wanted.start, if known { minutes } else { 5 }, longest, &mut problems);
+    let span = rules::wanted_time(
+        now,
+        wanted.start,
+        if known { minutes } else { 5 },
+        longest,
+        &mut problems,
+    );
     if let Some(span) = span.filter(|_| context.practitioner.is_some() && !is_block) {
         check_hours(&mut problems, &context, span, wanted.outside_hours);
     }
     let (Some(span), Some((practitioner_id, _))) = (span, context.practitioner) else {
         problems.check()?;
-        return Err(Error::internal("a booking without a time or a practitioner had no problem"));
+        return Err(Error::internal(
+            "a booking without a time or a practitioner had no problem",
+        ));
     };
     problems.check()?;
     Ok(Appointment {
@@ -169,10 +206,18 @@ fn decide(now: OffsetDateTime, id: AppointmentId, wanted: &Wanted, context: Cont
 
 fn turn(a: &Appointment) -> Vec<uuid::Uuid> {
     let people = a.patients.iter().map(|p| p.patient_id.0);
-    people.chain([a.practitioner_id.0]).chain(a.room_id.map(|r| r.0)).collect()
+    people
+        .chain([a.practitioner_id.0])
+        .chain(a.room_id.map(|r| r.0))
+        .collect()
 }
 
-async fn try_book(app: &App, session: &Session, wanted: &Wanted, key: Option<FormId>) -> Result<Appointment, Refusal> {
+async fn try_book(
+    app: &App,
+    session: &Session,
+    wanted: &Wanted,
+    key: Option<FormId>,
+) -> Result<Appointment, Refusal> {
     let mut tx = app.begin(session).await?;
     let (id, now) = (AppointmentId::random(), tx.now());
     if let Some(key) = key
@@ -183,12 +228,23 @@ async fn try_book(app: &App, session: &Session, wanted: &Wanted, key: Option<For
         return Ok(made);
     }
     let weekday = clock::local(wanted.start).0.weekday();
-    let context = store::context(tx.conn(), wanted.practitioner, wanted.session_type.as_deref(), wanted.patient, weekday).await?;
+    let context = store::context(
+        tx.conn(),
+        wanted.practitioner,
+        wanted.session_type.as_deref(),
+        wanted.patient,
+        weekday,
+    )
+    .await?;
     let booking = decide(now, id, wanted, context)?;
     let storing = |error| Refusal::storing(error, &booking);
-    store::wait_turn(tx.conn(), &turn(&booking)).await.map_err(storing)?;
+    store::wait_turn(tx.conn(), &turn(&booking))
+        .await
+        .map_err(storing)?;
     let practice = tx.practice();
-    store::insert(tx.conn(), practice, session.user_id, now, &booking).await.map_err(storing)?;
+    store::insert(tx.conn(), practice, session.user_id, now, &booking)
+        .await
+        .map_err(storing)?;
     if let Some(waiting) = wanted.waiting {
         if !waiting_store::end(tx.conn(), waiting, Some(id)).await? {
             return Err(Error::conflict("Somebody booked this person or took them off the list a moment ago. Nothing was booked.").into());
@@ -212,7 +268,12 @@ pub(super) struct Move {
     pub outside_hours: bool,
 }
 
-async fn try_move(app: &App, session: &Session, id: AppointmentId, to: &Move) -> Result<Appointment, Refusal> {
+async fn try_move(
+    app: &App,
+    session: &Session,
+    id: AppointmentId,
+    to: &Move,
+) -> Result<Appointment, Refusal> {
     let mut tx = app.begin(session).await?;
     let now = tx.now();
     let old = store::get(tx.conn(), id).await?;
@@ -220,25 +281,60 @@ async fn try_move(app: &App, session: &Session, id: AppointmentId, to: &Move) ->
         return Err(Refusal::Stale(id));
     }
     if !old.status.is_movable() {
-        let words = format!("This booking is {}. Only bookings that have not started can move.", old.status.label().to_lowercase());
+        let words = format!(
+            "This booking is {}. Only bookings that have not started can move.",
+            old.status.label().to_lowercase()
+        );
         return Err(Error::conflict(words).into());
     }
     let practitioner = to.practitioner.unwrap_or(old.practitioner_id);
-    let context = store::context(tx.conn(), practitioner, None, None, clock::local(to.start).0.weekday()).await?;
+    let context = store::context(
+        tx.conn(),
+        practitioner,
+        None,
+        None,
+        clock::local(to.start).0.weekday(),
+    )
+    .await?;
     let mut problems = Problems::new();
     if context.practitioner.is_none() {
-        problems.add("practitioner_id", "There is no such practitioner in this practice. Choose one from the list.");
+        problems.add(
+            "practitioner_id",
+            "There is no such practitioner in this practice. Choose one from the list.",
+        );
     }
-    let longest = if old.kind == Kind::Block { LONGEST_BLOCK } else { LONGEST_VISIT };
-    let span = rules::wanted_time(now, to.start, to.minutes.unwrap_or_else(|| old.span.minutes()), longest, &mut problems);
+    let longest = if old.kind == Kind::Block {
+        LONGEST_BLOCK
+    } else {
+        LONGEST_VISIT
+    };
+    let span = rules::wanted_time(
+        now,
+        to.start,
+        to.minutes.unwrap_or_else(|| old.span.minutes()),
+        longest,
+        &mut problems,
+    );
     if let Some(span) = span.filter(|_| context.practitioner.is_some() && old.kind != Kind::Block) {
         check_hours(&mut problems, &context, span, to.outside_hours);
     }
     problems.check()?;
-    let Some(span) = span else { return Err(Error::internal("a move without a time had no problem").into()) };
+    let Some(span) = span else {
+        return Err(Error::internal("a move without a time had no problem").into());
+    };
     let changes_place = practitioner != old.practitioner_id;
-    let room_id = if changes_place { context.room_id.filter(|_| old.kind != Kind::Block) } else { old.room_id };
-    let new = Appointment { span, practitioner_id: practitioner, room_id, version: old.version + 1, ..old.clone() };
+    let room_id = if changes_place {
+        context.room_id.filter(|_| old.kind != Kind::Block)
+    } else {
+        old.room_id
+    };
+    let new = Appointment {
+        span,
+        practitioner_id: practitioner,
+        room_id,
+        version: old.version + 1,
+        ..old.clone()
+    };
     let storing = |error| Refusal::storing(error, &new);
     let mut ids = turn(&old);
     ids.extend(turn(&new));
@@ -246,12 +342,17 @@ async fn try_move(app: &App, session: &Session, id: AppointmentId, to: &Move) ->
     if changes_place {
         store::delete_places(tx.conn(), id).await.map_err(storing)?;
     }
-    if !store::set_time(tx.conn(), id, to.version, span, session.user_id, now).await.map_err(storing)? {
+    if !store::set_time(tx.conn(), id, to.version, span, session.user_id, now)
+        .await
+        .map_err(storing)?
+    {
         return Err(Refusal::Stale(id));
     }
     if changes_place {
         let practice = tx.practice();
-        store::replace_places(tx.conn(), practice, id, practitioner, room_id).await.map_err(storing)?;
+        store::replace_places(tx.conn(), practice, id, practitioner, room_id)
+            .await
+            .map_err(storing)?;
     }
     record(app, &mut tx, Action::Update, Some(&old), &new, "moved").await?;
     tx.commit().await?;
@@ -267,25 +368,46 @@ pub(super) struct NewStatus {
     pub reason: String,
 }
 
-async fn try_status(app: &App, session: &Session, id: AppointmentId, wanted: &NewStatus) -> Result<Appointment, Refusal> {
+async fn try_status(
+    app: &App,
+    session: &Session,
+    id: AppointmentId,
+    wanted: &NewStatus,
+) -> Result<Appointment, Refusal> {
     let mut tx = app.begin(session).await?;
     let now = tx.now();
     let old = store::get(tx.conn(), id).await?;
     if old.version != wanted.version {
         return Err(Refusal::Stale(id));
     }
-    status::transition(old.standing(), wanted.to, now).map_err(|refused| Error::conflict(refused.to_string()))?;
+    status::transition(old.standing(), wanted.to, now)
+        .map_err(|refused| Error::conflict(refused.to_string()))?;
     if let Some(visit) = old.patients.iter().find(|p| p.encounter_id.is_some())
         && matches!(wanted.to, Status::Cancelled | Status::NoShow)
     {
-        let words = format!("{} has a visit in this booking, so it can't be called off. Open the visit instead.", visit.name());
+        let words = format!(
+            "{} has a visit in this booking, so it can't be called off. Open the visit instead.",
+            visit.name()
+        );
         return Err(Error::conflict(words).into());
     }
     let storing = |error| Refusal::storing(error, &old);
     if wanted.to.takes_time() && !old.status.takes_time() {
-        store::wait_turn(tx.conn(), &turn(&old)).await.map_err(storing)?;
+        store::wait_turn(tx.conn(), &turn(&old))
+            .await
+            .map_err(storing)?;
     }
-    if !store::set_status(tx.conn(), &old, wanted.to, &wanted.reason, Some(session.user_id), now).await.map_err(storing)? {
+    if !store::set_status(
+        tx.conn(),
+        &old,
+        wanted.to,
+        &wanted.reason,
+        Some(session.user_id),
+        now,
+    )
+    .await
+    .map_err(storing)?
+    {
         return Err(Refusal::Stale(id));
     }
     if wanted.to == Status::Cancelled
@@ -299,81 +421,16 @@ async fn try_status(app: &App, session: &Session, id: AppointmentId, wanted: &Ne
     Ok(new)
 }
 
-/// A change of who is in a class.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ClassChange {
-    Add(PatientId),
-    Remove(PatientId),
-    /// Whether they came; none when that was a slip.
-    Attended(PatientId, Option<bool>),
-}
-
-async fn try_class(app: &App, session: &Session, id: AppointmentId, change: ClassChange) -> Result<Appointment, Refusal> {
-    let mut tx = app.begin(session).await?;
-    let now = tx.now();
-    let mut old = store::get(tx.conn(), id).await?;
-    if old.kind != Kind::Class {
-        return Err(Error::conflict("This booking is not a class. Book the other patient apart.").into());
-    }
-    let (ClassChange::Add(patient) | ClassChange::Remove(patient) | ClassChange::Attended(patient, _)) = change;
-    let why = match change {
-        ClassChange::Add(_) => {
-            if !old.status.takes_time() {
-                return Err(Error::conflict("This class is cancelled. Nobody can be added.").into());
-            }
-            if store::patient_name(tx.conn(), patient).await?.is_none() {
-                return Err(Error::field("patient_id", "There is no such patient in this practice. Find the patient again.").into());
-            }
-            store::wait_turn(tx.conn(), &[id.0, patient.0]).await.map_err(|e| Refusal::storing(e, &old))?;
-            let practice = tx.practice();
-            if let Err(error) = store::insert_patient(tx.conn(), practice, id, patient).await {
-                old.patients.retain(|p| p.patient_id == patient);
-                old.patients.push(only_id(patient));
-                return Err(Refusal::storing(error, &old));
-            }
-            "added to the class"
-        }
-        ClassChange::Remove(_) => {
-            if old.patients.iter().any(|p| p.patient_id == patient && p.encounter_id.is_some()) {
-                return Err(Error::conflict("This patient's visit in the class has begun, so they can't be taken out.").into());
-            }
-            if !store::delete_patient(tx.conn(), id, patient).await? {
-                return Err(Error::NotFound.into());
-            }
-            "taken out of the class"
-        }
-        ClassChange::Attended(_, attended) => {
-            if !store::set_attended(tx.conn(), id, patient, attended).await? {
-                return Err(Error::NotFound.into());
-            }
-            "attendance"
-        }
-    };
-    store::touch(tx.conn(), id, session.user_id, now).await?;
-    let new = store::get(tx.conn(), id).await?;
-    tx.record(AuditEvent::new(Action::Update, "Appointment").id(id.0).patient(patient).reason(why)).await?;
-    tx.announce("appointment", id.0).await?;
-    tx.commit().await?;
-    Ok(new)
-}
-
-/// A participant of whom only the id matters: to find what else takes their time.
-fn only_id(patient_id: PatientId) -> Participant {
-    Participant {
-        patient_id,
-        family_name: String::new(),
-        given_name: String::new(),
-        attended: None,
-        encounter_id: None,
-        is_signed: false,
-        invoice_id: None,
-    }
-}
-
 /// Reads a booking and records that it was seen.
-pub(super) async fn get_audited(tx: &mut PracticeTx, id: AppointmentId, why: &'static str) -> Result<Appointment> {
+pub(super) async fn get_audited(
+    tx: &mut PracticeTx,
+    id: AppointmentId,
+    why: &'static str,
+) -> Result<Appointment> {
     let found = store::get(tx.conn(), id).await?;
-    let event = AuditEvent::new(Action::Read, "Appointment").id(id.0).reason(why);
+    let event = AuditEvent::new(Action::Read, "Appointment")
+        .id(id.0)
+        .reason(why);
     let event = match found.patient() {
         Some(patient) => event.patient(patient.patient_id),
         None => event.shown(found.patients.iter().map(|p| p.patient_id.0)),
@@ -394,21 +451,35 @@ pub async fn get(tx: &mut PracticeTx, id: AppointmentId) -> Result<Appointment> 
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Conflict`] when the state does not follow or somebody is changing the booking.
-pub async fn set_status(tx: &mut PracticeTx, id: AppointmentId, to: Status, now: OffsetDateTime) -> Result<Appointment> {
+pub async fn set_status(
+    tx: &mut PracticeTx,
+    id: AppointmentId,
+    to: Status,
+    now: OffsetDateTime,
+) -> Result<Appointment> {
     let old = store::get(tx.conn(), id).await?;
     if old.status == to {
         return Ok(old);
     }
-    status::transition(old.standing(), to, now).map_err(|refused| Error::conflict(refused.to_string()))?;
+    status::transition(old.standing(), to, now)
+        .map_err(|refused| Error::conflict(refused.to_string()))?;
     let user = tx.actor().name.parse().ok();
-    let stored = store::set_status(tx.conn(), &old, to, "", user, now).await.map_err(|error| match Refusal::storing(error, &old) {
-        Refusal::Error(error) => error,
-        Refusal::Busy | Refusal::Stale(_) | Refusal::Clash(_) => Error::conflict("The time of this booking is taken by another one. Move it first."),
-    })?;
+    let stored = store::set_status(tx.conn(), &old, to, "", user, now)
+        .await
+        .map_err(|error| match Refusal::storing(error, &old) {
+            Refusal::Error(error) => error,
+            Refusal::Busy | Refusal::Stale(_) | Refusal::Clash(_) => {
+                Error::conflict("The time of this booking is taken by another one. Move it first.")
+            }
+        })?;
     if !stored {
-        return Err(Error::conflict("Somebody changed this booking at the same moment. Try again."));
+        return Err(Error::conflict(
+            "Somebody changed this booking at the same moment. Try again.",
+        ));
     }
-    let event = AuditEvent::new(Action::Update, "Appointment").id(id.0).reason("state");
+    let event = AuditEvent::new(Action::Update, "Appointment")
+        .id(id.0)
+        .reason("state");
     let event = match old.patient() {
         Some(patient) => event.patient(patient.patient_id),
         None => event.shown(old.patients.iter().map(|p| p.patient_id.0)),

@@ -20,7 +20,10 @@ pub(super) struct Grid {
 
 impl Grid {
     /// The whole day, for a card alone: the page puts it into its own grid.
-    pub(super) const DAY: Self = Self { first: 0, hours: 24 };
+    pub(super) const DAY: Self = Self {
+        first: 0,
+        hours: 24,
+    };
 
     /// Shows 07:00 to 18:00 and whatever lies outside that.
     pub(super) fn around(stretches: impl Iterator<Item = Stretch>) -> Self {
@@ -29,7 +32,10 @@ impl Grid {
             first = first.min(s.from / 60 * 60);
             last = last.max(s.to.next_multiple_of(60));
         }
-        Self { first, hours: (last - first) / 60 }
+        Self {
+            first,
+            hours: (last - first) / 60,
+        }
     }
 
     pub(super) fn row(self, minute: u16) -> u16 {
@@ -38,7 +44,12 @@ impl Grid {
 
     pub(super) fn place(self, stretch: Stretch) -> (u16, u16) {
         let row = self.row(stretch.from);
-        (row, self.row(stretch.to.next_multiple_of(5)).saturating_sub(row).max(1))
+        (
+            row,
+            self.row(stretch.to.next_multiple_of(5))
+                .saturating_sub(row)
+                .max(1),
+        )
     }
 }
 
@@ -134,7 +145,11 @@ fn choice(from: Status, to: Status) -> Choice {
         Status::NoShow => ("Did not arrive", "user-x"),
         Status::Cancelled => ("Cancel", "circle-x"),
     };
-    Choice { to: to.text(), label, icon }
+    Choice {
+        to: to.text(),
+        label,
+        icon,
+    }
 }
 
 fn state_text(a: &Appointment, now: OffsetDateTime) -> String {
@@ -152,44 +167,106 @@ fn what(a: &Appointment) -> String {
         return a.what();
     }
     let places = a.session_type.as_ref().map_or(0, |t| t.capacity);
-    let came = a.patients.iter().filter(|p| p.attended == Some(true)).count();
-    if came > 0 { format!("{came} of {} came", a.patients.len()) } else { format!("{} of {places} booked", a.patients.len()) }
+    let came = a
+        .patients
+        .iter()
+        .filter(|p| p.attended == Some(true))
+        .count();
+    if came > 0 {
+        format!("{came} of {} came", a.patients.len())
+    } else {
+        format!("{} of {places} booked", a.patients.len())
+    }
 }
 
-fn visit_links(a: &Appointment, patient: &Participant, session: &Session, links: &mut Vec<Link>, posts: &mut Vec<Post>) {
+fn visit_links(
+    a: &Appointment,
+    patient: &Participant,
+    session: &Session,
+    now: OffsetDateTime,
+    links: &mut Vec<Link>,
+    posts: &mut Vec<Post>,
+) {
     match patient.encounter_id {
         Some(encounter) if session.may(Permission::ViewNotes) => {
-            links.push(Link { href: format!("/encounters/{encounter}"), label: "Open visit", icon: "pen-line", dialog: false });
+            links.push(Link {
+                href: format!("/encounters/{encounter}"),
+                label: "Open visit",
+                icon: "pen-line",
+                dialog: false,
+            });
         }
-        None if session.may(Permission::WriteNotes) && matches!(a.status, Status::Booked | Status::Confirmed | Status::Arrived | Status::InSession) => {
-            let fields = vec![("appointment_id", a.id.to_string()), ("patient_id", patient.patient_id.to_string())];
-            posts.push(Post { action: "/encounters", label: "Start visit", icon: "pen-line", fields });
+        None if session.may(Permission::WriteNotes)
+            && clock::local(a.span.start).0 <= clock::local(now).0
+            && matches!(
+                a.status,
+                Status::Booked | Status::Confirmed | Status::Arrived | Status::InSession
+            ) =>
+        {
+            let fields = vec![
+                ("appointment_id", a.id.to_string()),
+                ("patient_id", patient.patient_id.to_string()),
+            ];
+            posts.push(Post {
+                action: "/encounters",
+                label: "Start visit",
+                icon: "pen-line",
+                fields,
+            });
         }
         _ => {}
     }
     if session.may(Permission::ViewPatients) {
-        links.push(Link { href: format!("/patients/{}", patient.patient_id), label: "Patient record", icon: "users", dialog: false });
+        links.push(Link {
+            href: format!("/patients/{}", patient.patient_id),
+            label: "Patient record",
+            icon: "users",
+            dialog: false,
+        });
     }
     match (patient.encounter_id, patient.invoice_id) {
         (_, Some(invoice)) if session.may(Permission::ViewBilling) => {
-            links.push(Link { href: format!("/invoices/{invoice}"), label: "Open invoice", icon: "receipt", dialog: false });
+            links.push(Link {
+                href: format!("/invoices/{invoice}"),
+                label: "Open invoice",
+                icon: "receipt",
+                dialog: false,
+            });
         }
-        (Some(encounter), None) if session.may(Permission::Bill) && a.status == Status::Completed => {
-            posts.push(Post { action: "/invoices", label: "Make invoice", icon: "receipt", fields: vec![("encounter_id", encounter.to_string())] });
+        (Some(encounter), None)
+            if session.may(Permission::Bill) && a.status == Status::Completed =>
+        {
+            posts.push(Post {
+                action: "/invoices",
+                label: "Make invoice",
+                icon: "receipt",
+                fields: vec![("encounter_id", encounter.to_string())],
+            });
         }
         _ => {}
     }
 }
 
 impl Card {
-    pub(super) fn new(a: &Appointment, date: Date, grid: Grid, session: &Session, now: OffsetDateTime) -> Self {
+    pub(super) fn new(
+        a: &Appointment,
+        date: Date,
+        grid: Grid,
+        session: &Session,
+        now: OffsetDateTime,
+    ) -> Self {
         let stretch = Stretch::on(date, a.span);
         let (row, span) = grid.place(stretch);
         let may_book = session.may(Permission::Book);
         let (mut links, mut posts) = (Vec::new(), Vec::new());
         match a.patient() {
-            Some(patient) => visit_links(a, patient, session, &mut links, &mut posts),
-            None => links.push(Link { href: format!("/appointments/{}/participants?date={date}", a.id), label: "Who is in it", icon: "users", dialog: true }),
+            Some(patient) => visit_links(a, patient, session, now, &mut links, &mut posts),
+            None => links.push(Link {
+                href: format!("/appointments/{}/participants?date={date}", a.id),
+                label: "Who is in it",
+                icon: "users",
+                dialog: true,
+            }),
         }
         let today = clock::local(now).0;
         let choices = if may_book {
@@ -199,7 +276,9 @@ impl Card {
                 .copied()
                 .filter(|to| *to != Status::Cancelled)
                 .filter(|to| date <= today || matches!(to, Status::Booked | Status::Confirmed))
-                .filter(|to| *to != Status::NoShow || (a.span.start <= now && a.kind == Kind::Visit))
+                .filter(|to| {
+                    *to != Status::NoShow || (a.span.start <= now && a.kind == Kind::Visit)
+                })
                 .filter(|to| a.kind == Kind::Visit || *to != Status::Arrived)
                 .map(|to| choice(a.status, to))
                 .collect()
@@ -210,7 +289,13 @@ impl Card {
             Some(p) => (p.family_name.clone(), Some(p.given_name.clone())),
             None => (a.who(), None),
         };
-        let unsigned = a.status == Status::Completed && a.patients.iter().any(|p| p.encounter_id.is_some() && !p.is_signed);
+        let unmarked = a.kind == Kind::Class
+            && a.status == Status::Completed
+            && a.patients.iter().any(|p| p.attended.is_none());
+        let unsigned = a.status == Status::Completed
+            && a.patients
+                .iter()
+                .any(|p| p.encounter_id.is_some() && !p.is_signed);
         Self {
             id: a.id,
             version: a.version,
@@ -228,13 +313,16 @@ impl Card {
             what: what(a),
             group: a.kind == Kind::Class,
             tag: a.payer_tag.clone(),
-            flag: unsigned.then_some("Note not signed"),
+            flag: unsigned
+                .then_some("Note not signed")
+                .or(unmarked.then_some("Say who came")),
             lane: None,
             movable: may_book && a.status.is_movable(),
             links,
             posts,
             choices,
-            cancel_href: (may_book && a.status.next().contains(&Status::Cancelled)).then(|| format!("/appointments/{}/cancel?date={date}", a.id)),
+            cancel_href: (may_book && a.status.next().contains(&Status::Cancelled))
+                .then(|| format!("/appointments/{}/cancel?date={date}", a.id)),
         }
     }
 
@@ -245,13 +333,19 @@ impl Card {
 
 /// Puts a card of somebody who did not arrive beside the one that took its time.
 pub(super) fn share(cards: &mut [Card]) {
-    let missed: Vec<_> = (0..cards.len()).filter(|&i| cards[i].state == "noshow").collect();
+    let missed: Vec<_> = (0..cards.len())
+        .filter(|&i| cards[i].state == "noshow")
+        .collect();
     for i in missed {
         let taken = cards[i].stretch();
         let mut shared = false;
         for (k, other) in cards.iter_mut().enumerate() {
             let range = other.stretch();
-            if k != i && other.state != "noshow" && range.start < taken.end && taken.start < range.end {
+            if k != i
+                && other.state != "noshow"
+                && range.start < taken.end
+                && taken.start < range.end
+            {
                 other.lane = Some("left");
                 shared = true;
             }
@@ -303,8 +397,18 @@ impl Card {
             flag: Some("Note not signed"),
             lane: Some("left"),
             movable: true,
-            links: vec![Link { href: "/patients/0".into(), label: "Patient record", icon: "users", dialog: false }],
-            posts: vec![Post { action: "/encounters", label: "Start visit", icon: "pen-line", fields: vec![("appointment_id", "0".into())] }],
+            links: vec![Link {
+                href: "/patients/0".into(),
+                label: "Patient record",
+                icon: "users",
+                dialog: false,
+            }],
+            posts: vec![Post {
+                action: "/encounters",
+                label: "Start visit",
+                icon: "pen-line",
+                fields: vec![("appointment_id", "0".into())],
+            }],
             choices: vec![choice(Status::Booked, Status::Confirmed)],
             cancel_href: Some("/appointments/0/cancel".into()),
         }

@@ -5,8 +5,10 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::appointment::{Appointment, Participant};
-use super::booking::{self, ClassChange, Move, NewStatus};
-use super::forms::{self, card, shown_date};
+use super::booking::{self, Move, NewStatus};
+use super::card_pages::{card, shown_date};
+use super::class::{self, ClassChange};
+use super::forms;
 use super::rules;
 use super::status::Status;
 use crate::clock;
@@ -29,7 +31,10 @@ pub(super) struct MoveForm {
 
 /// `POST /appointments/{id}/move`
 pub(super) async fn move_to(
-    State(app): State<App>, session: Session, Path(id): Path<AppointmentId>, Form(form): Form<MoveForm>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<AppointmentId>,
+    Form(form): Form<MoveForm>,
 ) -> Result<Response> {
     session.require(Permission::Book)?;
     let mut problems = Problems::new();
@@ -37,15 +42,30 @@ pub(super) async fn move_to(
     let practitioner = if form.practitioner_id.is_empty() {
         None
     } else {
-        forms::id(&mut problems, "practitioner_id", &form.practitioner_id, "Choose the practitioner.")
+        forms::id(
+            &mut problems,
+            "practitioner_id",
+            &form.practitioner_id,
+            "Choose the practitioner.",
+        )
     };
-    let minutes = if form.duration_minutes.is_empty() { None } else { forms::minutes(&mut problems, &form.duration_minutes) };
+    let minutes = if form.duration_minutes.is_empty() {
+        None
+    } else {
+        forms::minutes(&mut problems, &form.duration_minutes)
+    };
     let Some(start) = start else {
         problems.check()?;
         return Err(Error::internal("a move without a start had no problem"));
     };
     problems.check()?;
-    let to = Move { start, practitioner, minutes, version: form.version, outside_hours: !form.outside_hours.is_empty() };
+    let to = Move {
+        start,
+        practitioner,
+        minutes,
+        version: form.version,
+        outside_hours: !form.outside_hours.is_empty(),
+    };
     let moved = booking::move_to(&app, &session, id, &to).await?;
     card(&app, &session, &moved, clock::local(start).0)
 }
@@ -62,18 +82,34 @@ pub(super) struct StatusForm {
 
 /// `POST /appointments/{id}/status`
 pub(super) async fn status(
-    State(app): State<App>, session: Session, Path(id): Path<AppointmentId>, Form(form): Form<StatusForm>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<AppointmentId>,
+    Form(form): Form<StatusForm>,
 ) -> Result<Response> {
     session.require(Permission::Book)?;
     let mut problems = Problems::new();
-    let to = problems.take("to", Status::from_text(&form.to).ok_or("There is no such state."));
+    let to = problems.take(
+        "to",
+        Status::from_text(&form.to).ok_or("There is no such state."),
+    );
     let reason = optional_text(&mut problems, "reason", Some(&form.reason), 200);
     let Some(to) = to else {
         problems.check()?;
         return Err(Error::internal("no state and no problem"));
     };
     problems.check()?;
-    let changed = booking::change_status(&app, &session, id, &NewStatus { to, version: form.version, reason }).await?;
+    let changed = booking::change_status(
+        &app,
+        &session,
+        id,
+        &NewStatus {
+            to,
+            version: form.version,
+            reason,
+        },
+    )
+    .await?;
     let date = shown_date(form.date.as_deref(), clock::local(changed.span.start).0)?;
     card(&app, &session, &changed, date)
 }
@@ -84,6 +120,7 @@ pub(super) struct CancelPage {
     id: AppointmentId,
     version: i32,
     who: String,
+    from: Status,
     when: String,
     date: String,
     is_class: bool,
@@ -97,6 +134,7 @@ impl Page for CancelPage {
             id: AppointmentId(uuid::Uuid::nil()),
             version: 1,
             who: "Khumalo, Thandiwe".into(),
+            from: Status::Booked,
             when: "24-Nov-2026, 10:45 to 11:30".into(),
             date: "2026-11-24".into(),
             is_class,
@@ -119,12 +157,19 @@ async fn seen(app: &App, session: &Session, id: AppointmentId) -> Result<Appoint
 }
 
 fn when(a: &Appointment) -> String {
-    format!("{}, {}", clock::date_text(clock::local(a.span.start).0), a.span.words())
+    format!(
+        "{}, {}",
+        clock::date_text(clock::local(a.span.start).0),
+        a.span.words()
+    )
 }
 
 /// `GET /appointments/{id}/cancel`
 pub(super) async fn cancel(
-    State(app): State<App>, session: Session, Path(id): Path<AppointmentId>, Query(query): Query<DialogQuery>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<AppointmentId>,
+    Query(query): Query<DialogQuery>,
 ) -> Result<Response> {
     session.require(Permission::Book)?;
     let found = seen(&app, &session, id).await?;
@@ -132,7 +177,11 @@ pub(super) async fn cancel(
     let page = CancelPage {
         id,
         version: found.version,
-        who: found.who(),
+        who: found.patient().map_or_else(
+            || found.who(),
+            |p| format!("{} {}", p.given_name, p.family_name),
+        ),
+        from: found.status,
         when: when(&found),
         date: date.to_string(),
         is_class: found.patient().is_none(),
@@ -194,20 +243,47 @@ impl Page for ParticipantsPage {
             has_begun,
             errors: [("patient_id".to_owned(), "All places are taken.".to_owned())].into(),
         };
-        vec![page(vec![person(None), person(Some(true)), person(Some(false))], true, true), page(Vec::new(), false, false)]
+        vec![
+            page(
+                vec![person(None), person(Some(true)), person(Some(false))],
+                true,
+                true,
+            ),
+            page(Vec::new(), false, false),
+        ]
     }
 }
 
-fn participants_page(app: &App, session: &Session, a: &Appointment, date: String, error: Option<String>) -> ParticipantsPage {
+fn participants_page(
+    app: &App,
+    session: &Session,
+    a: &Appointment,
+    date: String,
+    error: Option<String>,
+) -> ParticipantsPage {
+    let has_begun = clock::local(a.span.start).0 <= app.clock.today();
     let person = |p: &Participant| Person {
         patient_id: p.patient_id,
         name: p.name(),
         href: format!("/patients/{}", p.patient_id),
         came: p.attended,
-        encounter_href: p.encounter_id.filter(|_| session.may(Permission::ViewNotes)).map(|e| format!("/encounters/{e}")),
-        can_start: p.encounter_id.is_none() && session.may(Permission::WriteNotes) && a.status.takes_time(),
+        encounter_href: p
+            .encounter_id
+            .filter(|_| session.may(Permission::ViewNotes))
+            .map(|e| format!("/encounters/{e}")),
+        can_start: has_begun
+            && p.encounter_id.is_none()
+            && session.may(Permission::WriteNotes)
+            && a.status.takes_time(),
         invoice_href: p.invoice_id.map(|i| format!("/invoices/{i}")),
-        bills: p.encounter_id.filter(|_| p.invoice_id.is_none() && a.status == Status::Completed && session.may(Permission::Bill)).map(|e| e.to_string()),
+        bills: p
+            .encounter_id
+            .filter(|_| {
+                p.invoice_id.is_none()
+                    && a.status == Status::Completed
+                    && session.may(Permission::Bill)
+            })
+            .map(|e| e.to_string()),
     };
     let places = a.session_type.as_ref().map_or(0, |t| t.capacity);
     ParticipantsPage {
@@ -219,14 +295,20 @@ fn participants_page(app: &App, session: &Session, a: &Appointment, date: String
         places,
         has_places: i32::try_from(a.patients.len()).is_ok_and(|n| n < places),
         can_book: session.may(Permission::Book) && a.status.takes_time(),
-        has_begun: clock::local(a.span.start).0 <= app.clock.today(),
-        errors: error.map(|text| ("patient_id".to_owned(), text)).into_iter().collect(),
+        has_begun,
+        errors: error
+            .map(|text| ("patient_id".to_owned(), text))
+            .into_iter()
+            .collect(),
     }
 }
 
 /// `GET /appointments/{id}/participants`
 pub(super) async fn participants(
-    State(app): State<App>, session: Session, Path(id): Path<AppointmentId>, Query(query): Query<DialogQuery>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<AppointmentId>,
+    Query(query): Query<DialogQuery>,
 ) -> Result<Response> {
     session.require(Permission::ViewDiary)?;
     let found = seen(&app, &session, id).await?;
@@ -245,12 +327,18 @@ pub(super) struct ClassForm {
 
 /// `POST /appointments/{id}/participants`: the dialog again, as it is now.
 pub(super) async fn change_participants(
-    State(app): State<App>, session: Session, Path(id): Path<AppointmentId>, Form(form): Form<ClassForm>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<AppointmentId>,
+    Form(form): Form<ClassForm>,
 ) -> Result<Response> {
     session.require(Permission::Book)?;
     let patient = form.patient_id.trim().parse::<PatientId>().ok();
     let change = match (patient, form.action.as_str()) {
-        (None, _) => Err(Error::field("patient_id", "Choose the patient from the list that opens while you type.")),
+        (None, _) => Err(Error::field(
+            "patient_id",
+            "Choose the patient from the list that opens while you type.",
+        )),
         (Some(patient), "add") => Ok(ClassChange::Add(patient)),
         (Some(patient), "remove") => Ok(ClassChange::Remove(patient)),
         (Some(patient), "came") => Ok(ClassChange::Attended(patient, Some(true))),
@@ -259,15 +347,23 @@ pub(super) async fn change_participants(
         _ => Err(Error::field("action", "There is no such change.")),
     };
     let changed = match change {
-        Ok(change) => booking::change_class(&app, &session, id, change).await,
+        Ok(change) => class::change_class(&app, &session, id, change).await,
         Err(error) => Err(error),
     };
     let date = form.date.filter(|d| rules::parse_date(d).is_ok());
     match changed {
         Ok(a) => {
-            let status = if form.action == "add" { StatusCode::CREATED } else { StatusCode::OK };
+            let status = if form.action == "add" {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
             let date = date.unwrap_or_else(|| clock::local(a.span.start).0.to_string());
-            Ok((status, html(&app, &participants_page(&app, &session, &a, date, None))?).into_response())
+            Ok((
+                status,
+                html(&app, &participants_page(&app, &session, &a, date, None))?,
+            )
+                .into_response())
         }
         Err(error @ (Error::Invalid(_) | Error::Conflict { .. })) => {
             let status = error.status();
@@ -275,7 +371,11 @@ pub(super) async fn change_participants(
             let text = errors.into_values().next();
             let a = seen(&app, &session, id).await?;
             let date = date.unwrap_or_else(|| clock::local(a.span.start).0.to_string());
-            Ok((status, html(&app, &participants_page(&app, &session, &a, date, text))?).into_response())
+            Ok((
+                status,
+                html(&app, &participants_page(&app, &session, &a, date, text))?,
+            )
+                .into_response())
         }
         Err(other) => Err(other),
     }

@@ -4,13 +4,18 @@
 
 mod api;
 mod appointment;
+mod attention;
 mod booking;
 mod card;
+mod card_pages;
 mod changes;
+mod class;
 mod day;
+mod day_view;
 mod forms;
 mod refusal;
 mod rules;
+mod slot_pages;
 mod slots;
 mod status;
 mod store;
@@ -38,11 +43,20 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("appointments/card.html", include_str!("card.html")),
     ("appointments/new.html", include_str!("new.html")),
     ("appointments/slots.html", include_str!("slots.html")),
-    ("appointments/slot_list.html", include_str!("slot_list.html")),
+    (
+        "appointments/slot_list.html",
+        include_str!("slot_list.html"),
+    ),
     ("appointments/block.html", include_str!("block.html")),
     ("appointments/cancel.html", include_str!("cancel.html")),
-    ("appointments/participants.html", include_str!("participants.html")),
-    ("appointments/waiting_new.html", include_str!("waiting_new.html")),
+    (
+        "appointments/participants.html",
+        include_str!("participants.html"),
+    ),
+    (
+        "appointments/waiting_new.html",
+        include_str!("waiting_new.html"),
+    ),
 ];
 
 /// Pages of this room.
@@ -52,14 +66,17 @@ pub fn routes() -> Router<App> {
         .route("/day/panels", reads(day::panels))
         .route("/appointments", post(forms::create))
         .route("/appointments/new", reads(forms::new))
-        .route("/appointments/slots", reads(forms::slots))
+        .route("/appointments/slots", reads(slot_pages::slots))
         .route("/appointments/blocks", post(forms::create_block))
         .route("/appointments/blocks/new", reads(forms::new_block))
-        .route("/appointments/{id}/card", reads(forms::show_card))
+        .route("/appointments/{id}/card", reads(card_pages::show_card))
         .route("/appointments/{id}/move", post(changes::move_to))
         .route("/appointments/{id}/status", post(changes::status))
         .route("/appointments/{id}/cancel", reads(changes::cancel))
-        .route("/appointments/{id}/participants", reads(changes::participants).post(changes::change_participants))
+        .route(
+            "/appointments/{id}/participants",
+            reads(changes::participants).post(changes::change_participants),
+        )
         .route("/waiting-list", post(waiting_pages::create))
         .route("/waiting-list/new", reads(waiting_pages::new))
         .route("/waiting-list/{id}/book", post(waiting_pages::book))
@@ -84,7 +101,11 @@ mod tests {
         assert!(!samples.is_empty());
         for sample in samples {
             let text = templates.render(&sample).unwrap();
-            assert!(!text.contains("style="), "{}: the security policy forbids style attributes", P::TEMPLATE);
+            assert!(
+                !text.contains("style="),
+                "{}: the security policy forbids style attributes",
+                P::TEMPLATE
+            );
         }
     }
 
@@ -92,9 +113,9 @@ mod tests {
     fn every_page_renders_its_samples() {
         renders::<day::DayPage>();
         renders::<day::PanelsPage>();
-        renders::<forms::CardPage>();
+        renders::<card_pages::CardPage>();
         renders::<forms::NewPage>();
-        renders::<forms::SlotsPage>();
+        renders::<slot_pages::SlotsPage>();
         renders::<forms::BlockPage>();
         renders::<changes::CancelPage>();
         renders::<changes::ParticipantsPage>();

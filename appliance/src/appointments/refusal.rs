@@ -58,7 +58,11 @@ impl Refusal {
     /// Reads the database's refusal to store this booking.
     pub(super) fn storing(error: sqlx::Error, wanted: &Appointment) -> Self {
         // 40P01 deadlock, 40001 serialisation: Postgres ended one of several that got in each other's way.
-        if error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "40P01" || code == "40001") {
+        if error
+            .as_database_error()
+            .and_then(|e| e.code())
+            .is_some_and(|code| code == "40P01" || code == "40001")
+        {
             return Self::Busy;
         }
         let taken = match broken_constraint(&error) {
@@ -83,9 +87,14 @@ impl Refusal {
     pub(super) async fn explain(self, app: &App, session: &Session) -> Error {
         match self {
             Self::Error(error) => error,
-            Self::Busy => Error::conflict("Others are changing the same time just now. Nothing was changed; try again."),
+            Self::Busy => Error::conflict(
+                "Others are changing the same time just now. Nothing was changed; try again.",
+            ),
             Self::Stale(id) => stale(app, session, id).await.unwrap_or_else(|error| error),
-            Self::Clash(clash) => clash.explain(app, session).await.unwrap_or_else(|error| error),
+            Self::Clash(clash) => clash
+                .explain(app, session)
+                .await
+                .unwrap_or_else(|error| error),
         }
     }
 }
@@ -96,8 +105,11 @@ async fn stale(app: &App, session: &Session, id: AppointmentId) -> Result<Error>
     let a = store::get(tx.conn(), id).await?;
     let (who, at) = store::last_change(tx.conn(), id).await?;
     let (practitioner, _) = store::place_names(tx.conn(), a.practitioner_id, None).await?;
-    let event = AuditEvent::new(Action::Refuse, "Appointment").id(id.0).reason("changed meanwhile");
-    tx.record(event.shown(a.patients.iter().map(|p| p.patient_id.0))).await?;
+    let event = AuditEvent::new(Action::Refuse, "Appointment")
+        .id(id.0)
+        .reason("changed meanwhile");
+    tx.record(event.shown(a.patients.iter().map(|p| p.patient_id.0)))
+        .await?;
     tx.commit().await?;
     let (date, time) = clock::local(a.span.start);
     let detail = format!(
@@ -113,7 +125,10 @@ async fn stale(app: &App, session: &Session, id: AppointmentId) -> Result<Error>
         "start": clock::rfc3339(a.span.start),
         "practitioner_id": a.practitioner_id,
     });
-    Ok(Error::Conflict { detail: detail.into(), theirs: Some(theirs) })
+    Ok(Error::Conflict {
+        detail: detail.into(),
+        theirs: Some(theirs),
+    })
 }
 
 impl Clash {
@@ -125,7 +140,12 @@ impl Clash {
             Taken::Room => (None, self.room, &[]),
             Taken::Patient => (None, None, &self.patients),
             Taken::Class | Taken::AlreadyIn => {
-                tx.record(refused.reason("no place in the class").shown(self.patients.iter().map(|p| p.0))).await?;
+                tx.record(
+                    refused
+                        .reason("no place in the class")
+                        .shown(self.patients.iter().map(|p| p.0)),
+                )
+                .await?;
                 tx.commit().await?;
                 return Ok(Error::conflict(if self.taken == Taken::Class {
                     "All places of this class are taken. Take someone out first, or put the patient on the waiting list."
@@ -134,25 +154,51 @@ impl Clash {
                 }));
             }
         };
-        let Some(id) = store::taken_by(tx.conn(), self.span, practitioner, room, patients, Some(self.booking)).await? else {
+        let Some(id) = store::taken_by(
+            tx.conn(),
+            self.span,
+            practitioner,
+            room,
+            patients,
+            Some(self.booking),
+        )
+        .await?
+        else {
             tx.record(refused.reason("time taken")).await?;
             tx.commit().await?;
-            return Ok(Error::conflict("This time was taken a moment ago and is free again. Try again."));
+            return Ok(Error::conflict(
+                "This time was taken a moment ago and is free again. Try again.",
+            ));
         };
         let by = store::get(tx.conn(), id).await?;
         let (name, room) = store::place_names(tx.conn(), by.practitioner_id, by.room_id).await?;
-        let seen: Vec<_> = if self.taken == Taken::Room { Vec::new() } else { by.patients.iter().map(|p| p.patient_id.0).collect() };
+        let seen: Vec<_> = if self.taken == Taken::Room {
+            Vec::new()
+        } else {
+            by.patients.iter().map(|p| p.patient_id.0).collect()
+        };
         tx.record(refused.reason("time taken").shown(seen)).await?;
         tx.commit().await?;
         let words = by.span.words();
         let detail = match self.taken {
             Taken::Room => format!("{room} is taken {words} by {name}. Choose another time."),
             Taken::Patient => {
-                let twice = by.patients.iter().find(|p| self.patients.contains(&p.patient_id)).map(Participant::name).unwrap_or_default();
+                let twice = by
+                    .patients
+                    .iter()
+                    .find(|p| self.patients.contains(&p.patient_id))
+                    .map(Participant::name)
+                    .unwrap_or_default();
                 format!("{twice} is already booked {words} with {name}. Choose another time.")
             }
-            _ if by.kind == Kind::Block => format!("{name} is not available {words}: {}. Choose another time.", by.who()),
-            _ => format!("{name} is taken {words}: {}. Choose another time.", by.who()),
+            _ if by.kind == Kind::Block => format!(
+                "{name} is not available {words}: {}. Choose another time.",
+                by.who()
+            ),
+            _ => format!(
+                "{name} is taken {words}: {}. Choose another time.",
+                by.who()
+            ),
         };
         let theirs = serde_json::json!({
             "appointment_id": by.id,
@@ -160,6 +206,26 @@ impl Clash {
             "start": clock::rfc3339(by.span.start),
             "end": clock::rfc3339(by.span.end),
         });
-        Ok(Error::Conflict { detail: detail.into(), theirs: Some(theirs) })
+        Ok(Error::Conflict {
+            detail: detail.into(),
+            theirs: Some(theirs),
+        })
     }
 }
+
+/// Runs an attempt again while others get in its way, and puts the last refusal into words.
+macro_rules! tried {
+    ($app:expr, $session:expr, $attempt:expr) => {{
+        let mut left = $crate::appointments::refusal::TRIES;
+        loop {
+            left -= 1;
+            match $attempt.await {
+                Ok(done) => break Ok(done),
+                Err($crate::appointments::refusal::Refusal::Busy) if left > 0 => {}
+                Err(refusal) => break Err(refusal.explain($app, $session).await),
+            }
+        }
+    }};
+}
+
+pub(super) use tried;

@@ -21,7 +21,10 @@ impl Stretch {
     /// Between two times of the day.
     #[must_use]
     pub fn new(from: Time, to: Time) -> Self {
-        Self { from: minute(from), to: minute(to) }
+        Self {
+            from: minute(from),
+            to: minute(to),
+        }
     }
 
     /// The part of a stretch of time that lies on a day.
@@ -35,7 +38,10 @@ impl Stretch {
                 std::cmp::Ordering::Greater => DAY,
             }
         };
-        Self { from: edge(span.start), to: edge(span.end) }
+        Self {
+            from: edge(span.start),
+            to: edge(span.end),
+        }
     }
 
     /// Its length in minutes.
@@ -59,7 +65,11 @@ pub fn minute_text(minute: u16) -> String {
 
 /// Sorts stretches and joins those that overlap or touch.
 fn joined(stretches: &[Stretch]) -> Vec<Stretch> {
-    let mut sorted: Vec<_> = stretches.iter().copied().filter(|s| s.from < s.to).collect();
+    let mut sorted: Vec<_> = stretches
+        .iter()
+        .copied()
+        .filter(|s| s.from < s.to)
+        .collect();
     sorted.sort_unstable();
     let mut result: Vec<Stretch> = Vec::with_capacity(sorted.len());
     for next in sorted {
@@ -83,7 +93,10 @@ pub fn open(work: &[Stretch], busy: &[Stretch], not_before: u16) -> Vec<Stretch>
                 continue;
             }
             if from < taken.from {
-                result.push(Stretch { from, to: taken.from });
+                result.push(Stretch {
+                    from,
+                    to: taken.from,
+                });
             }
             from = taken.to;
         }
@@ -102,7 +115,9 @@ pub fn starts(open: &[Stretch], minutes: u16, step: u16) -> impl Iterator<Item =
         let on_step = (first + 1).next_multiple_of(step.max(1));
         std::iter::once(first)
             .chain((on_step..stretch.to).step_by(usize::from(step.max(1))))
-            .filter(move |start| minutes > 0 && u32::from(*start) + u32::from(minutes) <= u32::from(stretch.to))
+            .filter(move |start| {
+                minutes > 0 && u32::from(*start) + u32::from(minutes) <= u32::from(stretch.to)
+            })
     })
 }
 
@@ -113,8 +128,14 @@ mod tests {
 
     fn stretches(most: usize) -> impl Strategy<Value = Vec<Stretch>> {
         // On the diary's grid of five minutes, overlapping and out of order as it comes.
-        proptest::collection::vec((0_u16..280, 0_u16..60), 0..most)
-            .prop_map(|all| all.into_iter().map(|(from, length)| Stretch { from: from * 5, to: ((from + length) * 5).min(DAY) }).collect())
+        proptest::collection::vec((0_u16..280, 0_u16..60), 0..most).prop_map(|all| {
+            all.into_iter()
+                .map(|(from, length)| Stretch {
+                    from: from * 5,
+                    to: ((from + length) * 5).min(DAY),
+                })
+                .collect()
+        })
     }
 
     fn covers(all: &[Stretch], minute: u16) -> bool {
@@ -150,10 +171,34 @@ mod tests {
     #[test]
     fn an_ordinary_morning() {
         let at = |h: u16, m: u16| h * 60 + m;
-        let work = [Stretch { from: at(8, 0), to: at(12, 0) }];
-        let busy = [Stretch { from: at(8, 0), to: at(8, 45) }, Stretch { from: at(9, 30), to: at(11, 15) }];
+        let work = [Stretch {
+            from: at(8, 0),
+            to: at(12, 0),
+        }];
+        let busy = [
+            Stretch {
+                from: at(8, 0),
+                to: at(8, 45),
+            },
+            Stretch {
+                from: at(9, 30),
+                to: at(11, 15),
+            },
+        ];
         let open = open(&work, &busy, 0);
-        assert_eq!(open, [Stretch { from: at(8, 45), to: at(9, 30) }, Stretch { from: at(11, 15), to: at(12, 0) }]);
+        assert_eq!(
+            open,
+            [
+                Stretch {
+                    from: at(8, 45),
+                    to: at(9, 30)
+                },
+                Stretch {
+                    from: at(11, 15),
+                    to: at(12, 0)
+                }
+            ]
+        );
         let found: Vec<_> = starts(&open, 30, 15).map(minute_text).collect();
         assert_eq!(found, ["08:45", "09:00", "11:15", "11:30"]);
     }

@@ -8,7 +8,9 @@ use crate::clock;
 pub const UNDO: Duration = Duration::seconds(30);
 
 /// State of a booking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// In the diary, not confirmed by the patient.
@@ -65,8 +67,15 @@ pub struct Standing {
 
 impl Status {
     /// Every state.
-    pub const ALL: [Self; 7] =
-        [Self::Booked, Self::Confirmed, Self::Arrived, Self::InSession, Self::Completed, Self::Cancelled, Self::NoShow];
+    pub const ALL: [Self; 7] = [
+        Self::Booked,
+        Self::Confirmed,
+        Self::Arrived,
+        Self::InSession,
+        Self::Completed,
+        Self::Cancelled,
+        Self::NoShow,
+    ];
 
     /// As stored and as the API writes it.
     #[must_use]
@@ -131,8 +140,20 @@ impl Status {
     #[must_use]
     pub fn next(self) -> &'static [Self] {
         match self {
-            Self::Booked => &[Self::Confirmed, Self::Arrived, Self::InSession, Self::NoShow, Self::Cancelled],
-            Self::Confirmed => &[Self::Booked, Self::Arrived, Self::InSession, Self::NoShow, Self::Cancelled],
+            Self::Booked => &[
+                Self::Confirmed,
+                Self::Arrived,
+                Self::InSession,
+                Self::NoShow,
+                Self::Cancelled,
+            ],
+            Self::Confirmed => &[
+                Self::Booked,
+                Self::Arrived,
+                Self::InSession,
+                Self::NoShow,
+                Self::Cancelled,
+            ],
             Self::Arrived => &[Self::InSession, Self::Confirmed, Self::Cancelled],
             Self::InSession => &[Self::Completed, Self::Arrived],
             Self::NoShow => &[Self::Arrived],
@@ -145,8 +166,16 @@ impl Status {
 ///
 /// # Errors
 /// [`StatusRefused`], as a sentence.
-pub fn transition(standing: Standing, to: Status, now: OffsetDateTime) -> Result<(), StatusRefused> {
-    let Standing { status: from, before, starts_at } = standing;
+pub fn transition(
+    standing: Standing,
+    to: Status,
+    now: OffsetDateTime,
+) -> Result<(), StatusRefused> {
+    let Standing {
+        status: from,
+        before,
+        starts_at,
+    } = standing;
     if before.is_some_and(|(status, since)| status == to && now - since <= UNDO) {
         return Ok(());
     }
@@ -155,7 +184,9 @@ pub fn transition(standing: Standing, to: Status, now: OffsetDateTime) -> Result
     }
     let day_came = clock::local(now).0 >= clock::local(starts_at).0;
     match to {
-        Status::Arrived | Status::InSession | Status::Completed if !day_came => Err(StatusRefused::NotYet { starts_at }),
+        Status::Arrived | Status::InSession | Status::Completed if !day_came => {
+            Err(StatusRefused::NotYet { starts_at })
+        }
         Status::NoShow if now < starts_at => Err(StatusRefused::NotMissed { starts_at }),
         _ => Ok(()),
     }
@@ -169,15 +200,29 @@ mod tests {
     const START: OffsetDateTime = datetime!(2026-11-24 08:45 UTC);
 
     fn standing(status: Status) -> Standing {
-        Standing { status, before: None, starts_at: START }
+        Standing {
+            status,
+            before: None,
+            starts_at: START,
+        }
     }
 
     #[test]
     fn an_ordinary_visit_goes_through() {
         let now = START - Duration::minutes(6);
-        let way = [Status::Booked, Status::Confirmed, Status::Arrived, Status::InSession, Status::Completed];
+        let way = [
+            Status::Booked,
+            Status::Confirmed,
+            Status::Arrived,
+            Status::InSession,
+            Status::Completed,
+        ];
         for pair in way.windows(2) {
-            assert_eq!(transition(standing(pair[0]), pair[1], now), Ok(()), "{pair:?}");
+            assert_eq!(
+                transition(standing(pair[0]), pair[1], now),
+                Ok(()),
+                "{pair:?}"
+            );
         }
     }
 
@@ -186,7 +231,10 @@ mod tests {
         let later = START + Duration::hours(3);
         for over in [Status::Completed, Status::Cancelled] {
             for to in Status::ALL {
-                assert!(transition(standing(over), to, later).is_err(), "{over:?} to {to:?}");
+                assert!(
+                    transition(standing(over), to, later).is_err(),
+                    "{over:?} to {to:?}"
+                );
             }
         }
     }
@@ -194,22 +242,49 @@ mod tests {
     #[test]
     fn nobody_arrives_on_another_day_or_misses_what_has_not_begun() {
         let eve = START - Duration::days(1);
-        assert_eq!(transition(standing(Status::Booked), Status::Arrived, eve), Err(StatusRefused::NotYet { starts_at: START }));
-        assert_eq!(transition(standing(Status::Booked), Status::InSession, eve), Err(StatusRefused::NotYet { starts_at: START }));
+        assert_eq!(
+            transition(standing(Status::Booked), Status::Arrived, eve),
+            Err(StatusRefused::NotYet { starts_at: START })
+        );
+        assert_eq!(
+            transition(standing(Status::Booked), Status::InSession, eve),
+            Err(StatusRefused::NotYet { starts_at: START })
+        );
         let early = START - Duration::minutes(1);
-        assert_eq!(transition(standing(Status::Booked), Status::NoShow, early), Err(StatusRefused::NotMissed { starts_at: START }));
-        assert_eq!(transition(standing(Status::Booked), Status::NoShow, START), Ok(()));
-        assert_eq!(transition(standing(Status::Booked), Status::Cancelled, eve), Ok(()));
+        assert_eq!(
+            transition(standing(Status::Booked), Status::NoShow, early),
+            Err(StatusRefused::NotMissed { starts_at: START })
+        );
+        assert_eq!(
+            transition(standing(Status::Booked), Status::NoShow, START),
+            Ok(())
+        );
+        assert_eq!(
+            transition(standing(Status::Booked), Status::Cancelled, eve),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_slip_can_be_undone_for_a_moment_only() {
         for from in Status::ALL {
             for to in Status::ALL {
-                let slip = Standing { status: from, before: Some((to, START)), starts_at: START };
-                assert_eq!(transition(slip, to, START + UNDO), Ok(()), "{from:?} back to {to:?}");
+                let slip = Standing {
+                    status: from,
+                    before: Some((to, START)),
+                    starts_at: START,
+                };
+                assert_eq!(
+                    transition(slip, to, START + UNDO),
+                    Ok(()),
+                    "{from:?} back to {to:?}"
+                );
                 let late = transition(slip, to, START + UNDO + Duration::seconds(1));
-                assert_eq!(late.is_ok(), from.next().contains(&to), "{from:?} to {to:?}");
+                assert_eq!(
+                    late.is_ok(),
+                    from.next().contains(&to),
+                    "{from:?} to {to:?}"
+                );
             }
         }
     }

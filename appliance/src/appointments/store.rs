@@ -7,7 +7,10 @@ use super::appointment::{Appointment, BookedType, Kind, Participant};
 use super::rules::Span;
 use super::status::Status;
 use crate::error::{Error, Result};
-use crate::ids::{AppointmentId, EncounterId, InvoiceId, PatientId, PracticeId, PractitionerId, RoomId, SessionTypeId, UserId};
+use crate::ids::{
+    AppointmentId, EncounterId, InvoiceId, PatientId, PracticeId, PractitionerId, RoomId,
+    SessionTypeId, UserId,
+};
 use crate::practices::WorkingHours;
 
 struct Row {
@@ -32,7 +35,8 @@ struct Row {
 }
 
 fn status(text: &str) -> Result<Status> {
-    Status::from_text(text).ok_or_else(|| Error::internal(format!("there is no booking state {text}")))
+    Status::from_text(text)
+        .ok_or_else(|| Error::internal(format!("there is no booking state {text}")))
 }
 
 impl Row {
@@ -41,16 +45,31 @@ impl Row {
             (Some(text), Some(at)) => Some((status(text)?, at)),
             _ => None,
         };
-        let session_type = match (self.session_type_id, self.session_code, self.session_name, self.capacity) {
-            (Some(id), Some(code), Some(name), Some(capacity)) => Some(BookedType { id, code, name, capacity }),
+        let session_type = match (
+            self.session_type_id,
+            self.session_code,
+            self.session_name,
+            self.capacity,
+        ) {
+            (Some(id), Some(code), Some(name), Some(capacity)) => Some(BookedType {
+                id,
+                code,
+                name,
+                capacity,
+            }),
             _ => None,
         };
         Ok(Appointment {
             id: self.id,
-            kind: Kind::from_text(&self.kind).ok_or_else(|| Error::internal(format!("there is no kind of booking {}", self.kind)))?,
+            kind: Kind::from_text(&self.kind).ok_or_else(|| {
+                Error::internal(format!("there is no kind of booking {}", self.kind))
+            })?,
             status: status(&self.status)?,
             before,
-            span: Span { start: self.starts_at, end: self.ends_at },
+            span: Span {
+                start: self.starts_at,
+                end: self.ends_at,
+            },
             session_type,
             practitioner_id: self.practitioner_id,
             room_id: self.room_id,
@@ -104,7 +123,10 @@ pub(super) async fn get(conn: &mut PgConnection, id: AppointmentId) -> Result<Ap
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::NotFound)?;
-    with_patients(conn, vec![row]).await?.pop().ok_or(Error::NotFound)
+    with_patients(conn, vec![row])
+        .await?
+        .pop()
+        .ok_or(Error::NotFound)
 }
 
 async fn with_patients(conn: &mut PgConnection, rows: Vec<Row>) -> Result<Vec<Appointment>> {
@@ -123,10 +145,20 @@ async fn with_patients(conn: &mut PgConnection, rows: Vec<Row>) -> Result<Vec<Ap
     )
     .fetch_all(conn)
     .await?;
-    let mut appointments = rows.into_iter().map(Row::into_appointment).collect::<Result<Vec<_>>>()?;
-    let places: std::collections::HashMap<_, _> = appointments.iter().enumerate().map(|(i, a)| (a.id, i)).collect();
+    let mut appointments = rows
+        .into_iter()
+        .map(Row::into_appointment)
+        .collect::<Result<Vec<_>>>()?;
+    let places: std::collections::HashMap<_, _> = appointments
+        .iter()
+        .enumerate()
+        .map(|(i, a)| (a.id, i))
+        .collect();
     for row in people {
-        if let Some(appointment) = places.get(&row.appointment_id).and_then(|&i| appointments.get_mut(i)) {
+        if let Some(appointment) = places
+            .get(&row.appointment_id)
+            .and_then(|&i| appointments.get_mut(i))
+        {
             appointment.patients.push(Participant {
                 patient_id: row.patient_id,
                 family_name: row.family_name,
@@ -153,7 +185,11 @@ pub(super) struct Context {
 
 /// Looks up all of it in one round trip.
 pub(super) async fn context(
-    conn: &mut PgConnection, practitioner: PractitionerId, session_code: Option<&str>, patient: Option<PatientId>, weekday: time::Weekday,
+    conn: &mut PgConnection,
+    practitioner: PractitionerId,
+    session_code: Option<&str>,
+    patient: Option<PatientId>,
+    weekday: time::Weekday,
 ) -> Result<Context> {
     let row = sqlx::query!(
         r#"SELECT pr.id AS "practitioner_id?: PractitionerId", pr.given_name || ' ' || pr.family_name AS practitioner_name,
@@ -175,19 +211,39 @@ pub(super) async fn context(
     .fetch_one(conn)
     .await?;
     let session_type = match (row.type_id, row.code, row.type_name, row.capacity) {
-        (Some(id), Some(code), Some(name), Some(capacity)) => Some(BookedType { id, code, name, capacity }),
+        (Some(id), Some(code), Some(name), Some(capacity)) => Some(BookedType {
+            id,
+            code,
+            name,
+            capacity,
+        }),
         _ => None,
     };
     let patient = match (row.patient_id, row.family_name, row.given_name) {
-        (Some(patient_id), Some(family_name), Some(given_name)) => {
-            Some(Participant { patient_id, family_name, given_name, attended: None, encounter_id: None, is_signed: false, invoice_id: None })
-        }
+        (Some(patient_id), Some(family_name), Some(given_name)) => Some(Participant {
+            patient_id,
+            family_name,
+            given_name,
+            attended: None,
+            encounter_id: None,
+            is_signed: false,
+            invoice_id: None,
+        }),
         _ => None,
     };
     Ok(Context {
         practitioner: row.practitioner_id.zip(row.practitioner_name),
         room_id: row.room_id,
-        hours: row.starts.into_iter().zip(row.ends).map(|(starts, ends)| WorkingHours { practitioner, starts, ends }).collect(),
+        hours: row
+            .starts
+            .into_iter()
+            .zip(row.ends)
+            .map(|(starts, ends)| WorkingHours {
+                practitioner,
+                starts,
+                ends,
+            })
+            .collect(),
         session_type,
         usual_minutes: row.duration_minutes.unwrap_or_default(),
         patient,
@@ -197,16 +253,28 @@ pub(super) async fn context(
 /// Makes everyone who books these people, rooms or bookings wait for each other, so that the constraints meet one booking
 /// at a time. Without it, two at once each wait for the other's row and Postgres ends one after a second as a deadlock.
 pub(super) async fn wait_turn(conn: &mut PgConnection, ids: &[uuid::Uuid]) -> sqlx::Result<()> {
-    let mut keys: Vec<i64> = ids.iter().map(|id| id.as_u64_pair().0.cast_signed() ^ id.as_u64_pair().1.cast_signed()).collect();
+    let mut keys: Vec<i64> = ids
+        .iter()
+        .map(|id| id.as_u64_pair().0.cast_signed() ^ id.as_u64_pair().1.cast_signed())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
-    sqlx::query!("SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key", &keys).fetch_all(conn).await?;
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key",
+        &keys
+    )
+    .fetch_all(conn)
+    .await?;
     Ok(())
 }
 
 /// Writes a new booking and those who take part.
 pub(super) async fn insert(
-    conn: &mut PgConnection, practice: PracticeId, user: UserId, now: OffsetDateTime, a: &Appointment,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    user: UserId,
+    now: OffsetDateTime,
+    a: &Appointment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO appointments (practice_id, id, kind, session_type_id, starts_at, ends_at, status, reason, payer_tag, arrived_at,
@@ -236,7 +304,11 @@ pub(super) async fn insert(
 
 /// Adds the practitioner and the room to a booking.
 async fn insert_places(
-    conn: &mut PgConnection, practice: PracticeId, id: AppointmentId, practitioner: PractitionerId, room: Option<RoomId>,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: AppointmentId,
+    practitioner: PractitionerId,
+    room: Option<RoomId>,
 ) -> sqlx::Result<()> {
     // The trigger fills in the time from the booking.
     sqlx::query!(
@@ -257,7 +329,12 @@ async fn insert_places(
 }
 
 /// Adds a patient to a booking.
-pub(super) async fn insert_patient(conn: &mut PgConnection, practice: PracticeId, id: AppointmentId, patient: PatientId) -> sqlx::Result<()> {
+pub(super) async fn insert_patient(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: AppointmentId,
+    patient: PatientId,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO appointment_participants (practice_id, id, appointment_id, patient_id, during) VALUES ($1, $2, $3, $4, 'empty'::tstzrange)",
         practice.0,
@@ -271,15 +348,28 @@ pub(super) async fn insert_patient(conn: &mut PgConnection, practice: PracticeId
 }
 
 /// Takes a patient out of a class; false when they are not in it.
-pub(super) async fn delete_patient(conn: &mut PgConnection, id: AppointmentId, patient: PatientId) -> Result<bool> {
-    let done = sqlx::query!("DELETE FROM appointment_participants WHERE appointment_id = $1 AND patient_id = $2", id.0, patient.0)
-        .execute(conn)
-        .await?;
+pub(super) async fn delete_patient(
+    conn: &mut PgConnection,
+    id: AppointmentId,
+    patient: PatientId,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM appointment_participants WHERE appointment_id = $1 AND patient_id = $2",
+        id.0,
+        patient.0
+    )
+    .execute(conn)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Notes whether a patient came to a class; false when they are not in it.
-pub(super) async fn set_attended(conn: &mut PgConnection, id: AppointmentId, patient: PatientId, attended: Option<bool>) -> Result<bool> {
+pub(super) async fn set_attended(
+    conn: &mut PgConnection,
+    id: AppointmentId,
+    patient: PatientId,
+    attended: Option<bool>,
+) -> Result<bool> {
     let done = sqlx::query!(
         "UPDATE appointment_participants SET attended = $3 WHERE appointment_id = $1 AND patient_id = $2",
         id.0,
@@ -293,20 +383,34 @@ pub(super) async fn set_attended(conn: &mut PgConnection, id: AppointmentId, pat
 
 /// Takes the practitioner and the room out, so that a booking can go to others without clashing half-way.
 pub(super) async fn delete_places(conn: &mut PgConnection, id: AppointmentId) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM appointment_participants WHERE appointment_id = $1 AND patient_id IS NULL", id.0).execute(conn).await?;
+    sqlx::query!(
+        "DELETE FROM appointment_participants WHERE appointment_id = $1 AND patient_id IS NULL",
+        id.0
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// Puts a practitioner and a room in again.
 pub(super) async fn replace_places(
-    conn: &mut PgConnection, practice: PracticeId, id: AppointmentId, practitioner: PractitionerId, room: Option<RoomId>,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: AppointmentId,
+    practitioner: PractitionerId,
+    room: Option<RoomId>,
 ) -> sqlx::Result<()> {
     insert_places(conn, practice, id, practitioner, room).await
 }
 
 /// Gives a booking another time. False when somebody changed it since `version`.
 pub(super) async fn set_time(
-    conn: &mut PgConnection, id: AppointmentId, version: i32, span: Span, user: UserId, now: OffsetDateTime,
+    conn: &mut PgConnection,
+    id: AppointmentId,
+    version: i32,
+    span: Span,
+    user: UserId,
+    now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE appointments SET starts_at = $3, ends_at = $4, version = version + 1, updated_by = $5, updated_at = $6
@@ -325,7 +429,12 @@ pub(super) async fn set_time(
 
 /// Gives a booking another state. False when somebody changed it since `version`.
 pub(super) async fn set_status(
-    conn: &mut PgConnection, a: &Appointment, to: Status, cancel_reason: &str, user: Option<UserId>, now: OffsetDateTime,
+    conn: &mut PgConnection,
+    a: &Appointment,
+    to: Status,
+    cancel_reason: &str,
+    user: Option<UserId>,
+    now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     let arrived_at = match to {
         Status::Booked | Status::Confirmed => None,
@@ -351,7 +460,12 @@ pub(super) async fn set_status(
 }
 
 /// Counts a change of who takes part.
-pub(super) async fn touch(conn: &mut PgConnection, id: AppointmentId, user: UserId, now: OffsetDateTime) -> Result<()> {
+pub(super) async fn touch(
+    conn: &mut PgConnection,
+    id: AppointmentId,
+    user: UserId,
+    now: OffsetDateTime,
+) -> Result<()> {
     sqlx::query!("UPDATE appointments SET version = version + 1, updated_by = $2, updated_at = $3 WHERE id = $1", id.0, user.0, now)
         .execute(conn)
         .await?;
@@ -359,7 +473,10 @@ pub(super) async fn touch(conn: &mut PgConnection, id: AppointmentId, user: User
 }
 
 /// Who changed a booking last, and when.
-pub(super) async fn last_change(conn: &mut PgConnection, id: AppointmentId) -> Result<(String, OffsetDateTime)> {
+pub(super) async fn last_change(
+    conn: &mut PgConnection,
+    id: AppointmentId,
+) -> Result<(String, OffsetDateTime)> {
     let row = sqlx::query!(
         "SELECT u.display_name, a.updated_at FROM appointments a JOIN users u ON u.practice_id = a.practice_id AND u.id = a.updated_by WHERE a.id = $1",
         id.0
@@ -372,7 +489,12 @@ pub(super) async fn last_change(conn: &mut PgConnection, id: AppointmentId) -> R
 
 /// The first booking that takes time of a practitioner, a room or one of the patients, other than `except`.
 pub(super) async fn taken_by(
-    conn: &mut PgConnection, span: Span, practitioner: Option<PractitionerId>, room: Option<RoomId>, patients: &[PatientId], except: Option<AppointmentId>,
+    conn: &mut PgConnection,
+    span: Span,
+    practitioner: Option<PractitionerId>,
+    room: Option<RoomId>,
+    patients: &[PatientId],
+    except: Option<AppointmentId>,
 ) -> Result<Option<AppointmentId>> {
     let patients: Vec<_> = patients.iter().map(|p| p.0).collect();
     let id = sqlx::query_scalar!(
@@ -394,7 +516,11 @@ pub(super) async fn taken_by(
 }
 
 /// A practitioner's and a room's name, for sentences.
-pub(super) async fn place_names(conn: &mut PgConnection, practitioner: PractitionerId, room: Option<RoomId>) -> Result<(String, String)> {
+pub(super) async fn place_names(
+    conn: &mut PgConnection,
+    practitioner: PractitionerId,
+    room: Option<RoomId>,
+) -> Result<(String, String)> {
     let row = sqlx::query!(
         r#"SELECT (SELECT given_name || ' ' || family_name FROM practitioners WHERE id = $1) AS practitioner,
                   (SELECT name FROM rooms WHERE id = $2) AS room"#,
@@ -403,64 +529,22 @@ pub(super) async fn place_names(conn: &mut PgConnection, practitioner: Practitio
     )
     .fetch_one(conn)
     .await?;
-    Ok((row.practitioner.unwrap_or_default(), row.room.unwrap_or_default()))
+    Ok((
+        row.practitioner.unwrap_or_default(),
+        row.room.unwrap_or_default(),
+    ))
 }
 
 /// A patient's name, for a picker that was filled before; none when there is no such patient here.
-pub(super) async fn patient_name(conn: &mut PgConnection, patient: PatientId) -> Result<Option<String>> {
-    let name = sqlx::query_scalar!(r#"SELECT family_name || ', ' || given_name AS "name!" FROM patients WHERE id = $1"#, patient.0)
-        .fetch_optional(conn)
-        .await?;
-    Ok(name)
-}
-
-/// What waits to be put right.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Attention {
-    /// Visits before today whose note is not signed.
-    pub unsigned: i64,
-    /// The day of the newest of them.
-    pub unsigned_last: Option<OffsetDateTime>,
-    /// The day of the oldest of them.
-    pub unsigned_first: Option<OffsetDateTime>,
-    /// Completed visits of the last 90 days without an invoice.
-    pub not_invoiced: i64,
-    /// Bookings of the last 14 days of which nobody said how they ended.
-    pub open: i64,
-    /// The day of the newest of them.
-    pub open_last: Option<OffsetDateTime>,
-}
-
-/// Counts what waits, before `today`; the notes only of one practitioner where one is given. Counts, no patient data.
-pub(super) async fn attention(conn: &mut PgConnection, today: OffsetDateTime, practitioner: Option<PractitionerId>) -> Result<Attention> {
-    let row = sqlx::query!(
-        r#"WITH unsigned AS (
-               SELECT e.started_at FROM encounters e
-               WHERE e.started_at < $1 AND ($2::uuid IS NULL OR e.practitioner_id = $2)
-                 AND NOT EXISTS (SELECT FROM note_signatures s WHERE s.practice_id = e.practice_id AND s.encounter_id = e.id)
-           ), open AS (
-               SELECT a.starts_at FROM appointments a
-               WHERE a.starts_at < $1 AND a.starts_at >= $1 - interval '14 days' AND a.kind <> 'block'
-                 AND a.status IN ('booked', 'confirmed', 'arrived', 'in-session')
-           )
-           SELECT (SELECT count(*) FROM unsigned) AS "unsigned!", (SELECT min(started_at) FROM unsigned) AS unsigned_first,
-                  (SELECT max(started_at) FROM unsigned) AS unsigned_last,
-                  (SELECT count(*) FROM open) AS "open!", (SELECT max(starts_at) FROM open) AS open_last,
-                  (SELECT count(*) FROM encounters e
-                   JOIN appointments a ON a.practice_id = e.practice_id AND a.id = e.appointment_id
-                   WHERE a.starts_at >= $1 - interval '90 days' AND a.status = 'completed'
-                     AND NOT EXISTS (SELECT FROM invoices i WHERE i.practice_id = e.practice_id AND i.encounter_id = e.id)) AS "not_invoiced!""#,
-        today,
-        practitioner.map(|p| p.0)
+pub(super) async fn patient_name(
+    conn: &mut PgConnection,
+    patient: PatientId,
+) -> Result<Option<String>> {
+    let name = sqlx::query_scalar!(
+        r#"SELECT family_name || ', ' || given_name AS "name!" FROM patients WHERE id = $1"#,
+        patient.0
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(Attention {
-        unsigned: row.unsigned,
-        unsigned_first: row.unsigned_first,
-        unsigned_last: row.unsigned_last,
-        not_invoiced: row.not_invoiced,
-        open: row.open,
-        open_last: row.open_last,
-    })
+    Ok(name)
 }

@@ -5,7 +5,9 @@ use time::OffsetDateTime;
 
 use super::waiting::Waiting;
 use crate::error::{Error, Result};
-use crate::ids::{AppointmentId, PatientId, PracticeId, PractitionerId, SessionTypeId, UserId, WaitingId};
+use crate::ids::{
+    AppointmentId, PatientId, PracticeId, PractitionerId, SessionTypeId, UserId, WaitingId,
+};
 use crate::practices::Discipline;
 
 /// Most entries that are shown beside the diary.
@@ -82,7 +84,11 @@ pub(super) async fn get(conn: &mut PgConnection, id: WaitingId) -> Result<Waitin
 
 /// Adds an entry.
 pub(super) async fn insert(
-    conn: &mut PgConnection, practice: PracticeId, user: UserId, w: &Waiting, priority: i16,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    user: UserId,
+    w: &Waiting,
+    priority: i16,
 ) -> Result<()> {
     sqlx::query!(
         "INSERT INTO waiting_list (practice_id, id, patient_id, reason, duration_minutes, practitioner_id, session_type_id, discipline,
@@ -109,8 +115,16 @@ pub(super) async fn insert(
 }
 
 /// Ends an entry: booked with this booking, or taken off the list. False when it no longer waits.
-pub(super) async fn end(conn: &mut PgConnection, id: WaitingId, appointment: Option<AppointmentId>) -> Result<bool> {
-    let status = if appointment.is_some() { "booked" } else { "removed" };
+pub(super) async fn end(
+    conn: &mut PgConnection,
+    id: WaitingId,
+    appointment: Option<AppointmentId>,
+) -> Result<bool> {
+    let status = if appointment.is_some() {
+        "booked"
+    } else {
+        "removed"
+    };
     let done = sqlx::query!(
         "UPDATE waiting_list SET status = $2, appointment_id = $3, version = version + 1 WHERE id = $1 AND status = 'waiting'",
         id.0,
@@ -123,7 +137,11 @@ pub(super) async fn end(conn: &mut PgConnection, id: WaitingId, appointment: Opt
 }
 
 /// Puts back who was booked from the list a moment ago, when that booking is undone.
-pub(super) async fn put_back(conn: &mut PgConnection, appointment: AppointmentId, booked_since: OffsetDateTime) -> Result<Option<WaitingId>> {
+pub(super) async fn put_back(
+    conn: &mut PgConnection,
+    appointment: AppointmentId,
+    booked_since: OffsetDateTime,
+) -> Result<Option<WaitingId>> {
     let id = sqlx::query_scalar!(
         r#"UPDATE waiting_list w SET status = 'waiting', appointment_id = NULL, version = w.version + 1
            FROM appointments a

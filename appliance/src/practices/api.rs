@@ -41,7 +41,10 @@ pub(super) struct SessionTypeBody {
     get, path = "/api/v1/practitioners", tag = "practitioners",
     responses((status = 200, description = "All of them; the list has one page", body = List<PractitionerBody>))
 )]
-pub(super) async fn list_practitioners(State(app): State<App>, session: Session) -> Result<Json<List<PractitionerBody>>> {
+pub(super) async fn list_practitioners(
+    State(app): State<App>,
+    session: Session,
+) -> Result<Json<List<PractitionerBody>>> {
     session.require(Permission::ViewDiary)?;
     let mut tx = app.begin(&session).await?;
     let practitioners = store::practitioners(&mut tx).await?;

@@ -27,7 +27,9 @@ pub struct Practice {
 }
 
 /// What a practitioner is registered for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Discipline {
     /// Physiotherapy.
@@ -44,7 +46,13 @@ pub enum Discipline {
 
 impl Discipline {
     /// Every discipline.
-    pub const ALL: [Self; 5] = [Self::Physiotherapy, Self::OccupationalTherapy, Self::Biokinetics, Self::SpeechTherapy, Self::GeneralPractice];
+    pub const ALL: [Self; 5] = [
+        Self::Physiotherapy,
+        Self::OccupationalTherapy,
+        Self::Biokinetics,
+        Self::SpeechTherapy,
+        Self::GeneralPractice,
+    ];
 
     /// As stored.
     #[must_use]
@@ -117,7 +125,11 @@ impl Practitioner {
     /// Two letters for a small round sign.
     #[must_use]
     pub fn initials(&self) -> String {
-        [&self.given_name, &self.family_name].iter().filter_map(|n| n.chars().next()).collect::<String>().to_uppercase()
+        [&self.given_name, &self.family_name]
+            .iter()
+            .filter_map(|n| n.chars().next())
+            .collect::<String>()
+            .to_uppercase()
     }
 }
 

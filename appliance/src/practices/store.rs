@@ -29,7 +29,8 @@ pub async fn practice(tx: &mut PracticeTx) -> Result<Practice> {
 }
 
 fn discipline(text: &str) -> Result<Discipline> {
-    Discipline::from_text(text).ok_or_else(|| Error::internal(format!("there is no discipline {text}")))
+    Discipline::from_text(text)
+        .ok_or_else(|| Error::internal(format!("there is no discipline {text}")))
 }
 
 /// Everybody who treats patients, in the order of the diary's columns.
@@ -55,7 +56,10 @@ pub async fn practitioners(tx: &mut PracticeTx) -> Result<Vec<Practitioner>> {
                 discipline: discipline(&row.discipline)?,
                 hpcsa_number: row.hpcsa_number,
                 bhf_number: row.bhf_number,
-                room: row.room_id.zip(row.room_name).map(|(id, name)| Room { id, name }),
+                room: row
+                    .room_id
+                    .zip(row.room_name)
+                    .map(|(id, name)| Room { id, name }),
             })
         })
         .collect()
@@ -65,7 +69,10 @@ pub async fn practitioners(tx: &mut PracticeTx) -> Result<Vec<Practitioner>> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn working_hours(tx: &mut PracticeTx, weekday: time::Weekday) -> Result<Vec<WorkingHours>> {
+pub async fn working_hours(
+    tx: &mut PracticeTx,
+    weekday: time::Weekday,
+) -> Result<Vec<WorkingHours>> {
     let rows = sqlx::query_as!(
         WorkingHours,
         r#"SELECT practitioner_id AS "practitioner: PractitionerId", starts, ends FROM working_hours

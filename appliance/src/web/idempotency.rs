@@ -13,7 +13,13 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Conflict`] when the key was used for another action, or when the database does not answer.
-pub async fn claim(tx: &mut PracticeTx, session: &Session, key: FormId, action: &str, entity: Uuid) -> Result<Option<Uuid>> {
+pub async fn claim(
+    tx: &mut PracticeTx,
+    session: &Session,
+    key: FormId,
+    action: &str,
+    entity: Uuid,
+) -> Result<Option<Uuid>> {
     let (practice, now) = (tx.practice(), tx.now());
     let ours = sqlx::query!(
         "INSERT INTO idempotency_keys (practice_id, user_id, key, action, entity_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -30,12 +36,18 @@ pub async fn claim(tx: &mut PracticeTx, session: &Session, key: FormId, action: 
     if ours.rows_affected() == 1 {
         return Ok(None);
     }
-    let earlier = sqlx::query!("SELECT action, entity_id FROM idempotency_keys WHERE user_id = $1 AND key = $2", session.user_id.0, key)
-        .fetch_one(tx.conn())
-        .await?;
+    let earlier = sqlx::query!(
+        "SELECT action, entity_id FROM idempotency_keys WHERE user_id = $1 AND key = $2",
+        session.user_id.0,
+        key
+    )
+    .fetch_one(tx.conn())
+    .await?;
     if earlier.action == action {
         Ok(Some(earlier.entity_id))
     } else {
-        Err(Error::conflict("This form's key was already used for something else. Open the form again and send it once more."))
+        Err(Error::conflict(
+            "This form's key was already used for something else. Open the form again and send it once more.",
+        ))
     }
 }
