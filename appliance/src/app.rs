@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, appointments, audit, billing, patients, practices, web};
+use crate::{accounts, appointments, audit, billing, encounters, patients, practices, web};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -26,7 +26,7 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// The first template that does not parse.
 pub fn templates() -> Result<Templates, minijinja::Error> {
-    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES, billing::TEMPLATES])
+    Templates::new(&[audit::TEMPLATES, accounts::TEMPLATES, patients::TEMPLATES, appointments::TEMPLATES, encounters::TEMPLATES, billing::TEMPLATES])
 }
 
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(practices::api_routes())
         .merge(patients::api_routes())
         .merge(appointments::api_routes())
+        .merge(encounters::api_routes())
         .merge(billing::api_routes())
         .split_for_parts()
 }
@@ -64,6 +65,7 @@ pub fn router(app: App) -> Router {
         .merge(audit::routes())
         .merge(patients::routes())
         .merge(appointments::routes())
+        .merge(encounters::routes())
         .merge(billing::routes())
         .route("/events", get(web::event_stream))
         .merge(api)
@@ -78,6 +80,7 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .layer(axum::Extension(accounts::Passwords::default()))
+        .layer(axum::Extension(encounters::Running::default()))
         .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
         .layer(middleware::from_fn_with_state(app.clone(), web::render_errors))
         .layer(middleware::from_fn_with_state(app.clone(), web::security_headers))

@@ -23,6 +23,8 @@ enum Command {
     Serve,
     /// Brings the databases up to this program's schema.
     Migrate,
+    /// Fills empty databases with the fictional demo practice.
+    DemoData,
     /// Writes the OpenAPI document to standard output.
     Openapi,
 }
@@ -36,6 +38,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve => hadada::lifecycle::serve(config).await.context("the server could not run"),
         Command::Migrate => Ok(hadada::db::migrate(&config).await?),
+        Command::DemoData => {
+            if !config.demo {
+                anyhow::bail!("demo data goes only where the configuration says `demo = true`");
+            }
+            let steering = hadada::demo::Steering::default();
+            let app = hadada::lifecycle::assemble(config, steering.clock())?;
+            let filled = hadada::demo::load(&app, &steering, hadada::clock::Clock::system().now()).await?;
+            tracing::info!(filled, "demo practice");
+            Ok(())
+        }
         Command::Openapi => Ok(()),
     }
 }

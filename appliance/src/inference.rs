@@ -8,6 +8,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+/// How long the daemon may take to say how it is.
+const HEALTH_DEADLINE: Duration = Duration::from_millis(1500);
+
 /// Why the daemon gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum InferenceError {
@@ -40,14 +43,32 @@ pub struct Health {
     pub reason: Option<String>,
     /// What the model runs on.
     pub device: Option<String>,
-    /// The model for writing.
-    pub model: Option<String>,
-    /// SHA-256 of the model's file.
-    pub model_sha256: Option<String>,
+    /// The model that writes.
+    pub model: Option<Model>,
+    /// The model that embeds.
+    pub embedding_model: Option<Model>,
     /// Requests waiting.
     pub queue_depth: u64,
     /// Restarts of the worker since the daemon started.
     pub restarts: u64,
+}
+
+/// A model the daemon has loaded.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Model {
+    /// Its name.
+    pub id: String,
+    /// SHA-256 of its file, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Health {
+    /// Whether it drafts, at full speed or slower.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        matches!(self.state.as_str(), "ready" | "degraded")
+    }
 }
 
 /// The daemon, by its socket.
@@ -116,11 +137,15 @@ impl Inference {
 
     /// How the daemon is, or `down` with the reason. Never an error: the page shows it as it is.
     pub async fn health(&self) -> Health {
-        let request = http::Request::get("/health").header("host", "inference").body(Full::new(Bytes::new()));
-        let Ok(request) = request else { return Health::default() };
-        match self.read::<Health>(request, Duration::from_millis(1500)).await {
-            Ok(health) => health,
-            Err(why) => Health { state: "down".into(), reason: Some(why.to_string()), ..Health::default() },
-        }
+        let asked = tokio::time::timeout(HEALTH_DEADLINE, self.ask_health()).await.unwrap_or(Err(InferenceError::Timeout));
+        asked.unwrap_or_else(|why| Health { state: "down".into(), reason: Some(why.to_string()), ..Health::default() })
+    }
+
+    /// The same body comes with 200 while it serves and with 503 while it does not.
+    async fn ask_health(&self) -> Result<Health, InferenceError> {
+        let request = http::Request::get("/health").header("host", "inference").body(Full::new(Bytes::new())).map_err(|_| InferenceError::Answer)?;
+        let response = self.send(request, HEALTH_DEADLINE).await?;
+        let bytes = response.into_body().collect().await.map_err(|_| InferenceError::Down)?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|_| InferenceError::Answer)
     }
 }

@@ -23,7 +23,9 @@ pub mod practices;
 pub mod patients;
 pub mod appointments;
 pub mod drafting;
+pub mod encounters;
 pub mod billing;
+pub mod demo;
 
 // What puts them together.
 pub mod app;

@@ -17,8 +17,23 @@ CREATE TABLE encounters (
     FOREIGN KEY (practice_id, practitioner_id) REFERENCES practitioners (practice_id, id)
 );
 CREATE INDEX encounters_patient ON encounters (practice_id, patient_id, started_at DESC);
+CREATE INDEX encounters_open ON encounters (practice_id, practitioner_id, started_at) WHERE status = 'in-progress';
 SELECT make_tenant_table('encounters');
 GRANT SELECT, INSERT, UPDATE ON encounters TO hadada_app;
+
+-- A visit only ends: whose it is never changes, and what is finished stays so.
+CREATE FUNCTION visit_only_ends() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.status = 'finished'
+       OR (NEW.id, NEW.appointment_id, NEW.patient_id, NEW.practitioner_id, NEW.started_at)
+          IS DISTINCT FROM (OLD.id, OLD.appointment_id, OLD.patient_id, OLD.practitioner_id, OLD.started_at) THEN
+        RAISE EXCEPTION 'a visit only ends' USING ERRCODE = 'check_violation', CONSTRAINT = 'visit_only_ends';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER encounters_only_end BEFORE UPDATE ON encounters FOR EACH ROW EXECUTE FUNCTION visit_only_ends();
 
 -- Append-only: an autosave is a new version, and the primary key refuses a second writer of the same version.
 CREATE TABLE note_versions (
@@ -102,6 +117,7 @@ CREATE TABLE drafts (
     FOREIGN KEY (practice_id, requested_by) REFERENCES users (practice_id, id)
 );
 CREATE INDEX drafts_encounter ON drafts (practice_id, encounter_id, requested_at DESC);
+CREATE UNIQUE INDEX drafts_one_running ON drafts (practice_id, encounter_id) WHERE status = 'running';
 SELECT make_tenant_table('drafts');
 GRANT SELECT, INSERT, UPDATE ON drafts TO hadada_app;
 

@@ -8,5 +8,6 @@ mod appointments;
 mod architecture;
 mod audit;
 mod billing;
+mod encounters;
 mod migrations;
 mod tenancy;
