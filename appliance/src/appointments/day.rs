@@ -183,7 +183,8 @@ struct Day {
     attention: Attention,
 }
 
-async fn load(app: &App, session: &Session, date: Date) -> Result<Day> {
+/// Reads a day. The panels alone show only who is here and who waits, so only they are recorded as seen.
+async fn load(app: &App, session: &Session, date: Date, only_panels: bool) -> Result<Day> {
     let mut tx = app.begin(session).await?;
     let now = tx.now();
     let today = clock::local(now).0;
@@ -194,13 +195,13 @@ async fn load(app: &App, session: &Session, date: Date) -> Result<Day> {
     let today_bookings = if date == today { None } else { Some(store::list(tx.conn(), api::day(today)).await?) };
     let waiting = waiting_store::list(tx.conn()).await?;
     let attention = store::attention(tx.conn(), api::day(today).start, session.practitioner_id).await?;
-    let mut seen: Vec<_> = bookings.iter().flat_map(|a| &a.patients).map(|p| p.patient_id.0).collect();
-    let in_room = today_bookings.iter().flatten().filter(|a| a.status == Status::Arrived);
+    let mut seen: Vec<_> = bookings.iter().filter(|_| !only_panels).flat_map(|a| &a.patients).map(|p| p.patient_id.0).collect();
+    let in_room = today_bookings.as_ref().unwrap_or(&bookings).iter().filter(|a| a.status == Status::Arrived);
     seen.extend(in_room.flat_map(|a| &a.patients).map(|p| p.patient_id.0));
     seen.extend(waiting.iter().map(|w| w.patient_id.0));
     seen.sort_unstable();
     seen.dedup();
-    tx.record(AuditEvent::new(Action::Read, "Appointment").reason("diary").shown(seen)).await?;
+    tx.record(AuditEvent::new(Action::Read, "Appointment").reason(if only_panels { "waiting room" } else { "diary" }).shown(seen)).await?;
     tx.commit().await?;
     Ok(Day { date, now, practice, practitioners, hours, bookings, today: today_bookings, waiting, attention })
 }
@@ -449,7 +450,7 @@ fn step(date: Option<Date>, way: &str, view: &str) -> Option<Step> {
 pub(super) async fn show(State(app): State<App>, session: Session, Query(query): Query<DayQuery>) -> Result<Response> {
     session.require(Permission::ViewDiary)?;
     let date = wanted_date(&app, query.date.as_deref())?;
-    let day = load(&app, &session, date).await?;
+    let day = load(&app, &session, date, false).await?;
     html(&app, &page(&app, &session, &day, &query))
 }
 
@@ -498,7 +499,7 @@ pub(super) struct PanelsQuery {
 pub(super) async fn panels(State(app): State<App>, session: Session, Query(query): Query<PanelsQuery>) -> Result<Response> {
     session.require(Permission::ViewDiary)?;
     let date = wanted_date(&app, query.date.as_deref())?;
-    let day = load(&app, &session, date).await?;
+    let day = load(&app, &session, date, true).await?;
     let (columns, _) = day.columns(&session, day.grid(), false);
     html(&app, &PanelsPage { columns, panels: day.panels(&session) })
 }

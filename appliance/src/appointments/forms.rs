@@ -96,6 +96,8 @@ pub(super) struct NewPage {
     slots: Slots,
     errors: BTreeMap<String, String>,
     asks_outside_hours: bool,
+    /// The form to block the same time instead.
+    block_href: String,
 }
 
 /// Open times to choose from.
@@ -171,7 +173,14 @@ async fn new_page(app: &App, session: &Session, mut form: NewForm, errors: BTree
     let slots = find_slots(&mut tx, &query).await?;
     tx.commit().await?;
     let asks_outside_hours = !form.outside_hours.is_empty() || errors.get("start").is_some_and(|text| text.contains("say that it is meant"));
-    Ok(NewPage { form, patient_name, practitioners, session_types, slots, errors, asks_outside_hours })
+    let mut block_href = format!("/appointments/blocks/new?date={}", rules::parse_date(&form.date).unwrap_or_else(|_| app.clock.today()));
+    if let Ok(time) = rules::parse_time(&form.start) {
+        block_href.push_str(&format!("&start={}", clock::time_text(time)));
+    }
+    if let Ok(practitioner) = form.practitioner_id.parse::<PractitionerId>() {
+        block_href.push_str(&format!("&practitioner_id={practitioner}"));
+    }
+    Ok(NewPage { form, patient_name, practitioners, session_types, slots, errors, asks_outside_hours, block_href })
 }
 
 /// `GET /appointments/new`
@@ -386,6 +395,7 @@ impl Page for NewPage {
             slots: Slots { day: "Tuesday 24-Nov".into(), starts: starts.iter().map(|&s| s.into()).collect(), none: "Not working on this day.".into() },
             errors: errors.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
             asks_outside_hours: !errors.is_empty(),
+            block_href: "/appointments/blocks/new".into(),
         };
         vec![page(&[], &["10:45", "11:00"]), page(&[("start", "Naledi Mokoena is taken 10:45 to 11:30: Botha, Johannes.")], &[])]
     }

@@ -98,8 +98,9 @@ function geometry() {
   const range = (n) => Array.from({ length: n }, (_, i) => i + 1);
   return [
     '@layer day{',
-    ...range(133).map((i) => `.r${i}{--r:${i}}`),
-    ...range(132).map((i) => `.s${i}{--s:${i}}`),
+    ...range(289).map((i) => `.r${i}{--r:${i}}`),
+    ...range(288).map((i) => `.s${i}{--s:${i}}`),
+    ...range(24).map((i) => `.hours-${i}{--rows:${i * 12}}`),
     ...range(8).map((i) => `.c${i}{--col:${i + 1}}.cols-${i}{--cols:${i}}`),
     '}',
   ].join('');
@@ -129,7 +130,7 @@ async function styles(fontUrls) {
 
 /** Page scripts as modules; what they share becomes lib.js. boot.js runs before the first paint and stands alone. */
 async function scripts() {
-  const pages = ['app', 'day', 'chart'].map((name) => path.join(here, `js/${name}.js`));
+  const pages = ['app', 'day', 'list', 'chart'].map((name) => path.join(here, `js/${name}.js`));
   const result = await build({
     ...common,
     entryPoints: pages,

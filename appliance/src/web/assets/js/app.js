@@ -33,6 +33,8 @@ const open = (name) => {
 on('click', '[data-open]', (_, button) => open(button.dataset.open));
 on('click', '[data-close]', (_, button) => button.closest('dialog').close());
 on('click', '[data-print]', () => print());
+on('click', '[data-go]', (_, input) => input.showPicker());
+on('change', '[data-go]', (_, input) => { if (input.value) input.form.requestSubmit(); });
 on('click', '[data-dialog]', (event, button) => {
   event.preventDefault();
   openDialog(button.dataset.dialog);

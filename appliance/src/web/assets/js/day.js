@@ -1,6 +1,6 @@
 // The diary: moving an appointment by drag, grip or keyboard, booking, status, live changes.
 // A card's place is its column and its row classes, so that no style attribute is needed.
-import { $, $$, explain, on, openDialog, parse, send, toast } from './lib.js';
+import { $, $$, explain, fillDialog, isProblem, on, openDialog, parse, send, toast } from './lib.js';
 
 const cal = $('#cal');
 const body = $('.cal-body', cal);
@@ -10,7 +10,7 @@ const minutes = (time) => {
   return hours * 60 + rest;
 };
 const first = minutes(cal.dataset.first);
-const rows = 132;
+const rows = Number(cal.dataset.hours) * 12;
 const step = 3; // a quarter of an hour
 const toTime = (row) => {
   const total = first + (row - 1) * 5;
@@ -22,7 +22,7 @@ const rowAt = (y) => (y - body.getBoundingClientRect().top) / rowHeight() + 1;
 const geometry = (element) => {
   const number = (letter) => Number(element.className.match(new RegExp(`\\b${letter}(\\d+)\\b`))?.[1]);
   const row = number('r');
-  return { row, span: element.matches('.cal-off-tail') ? rows + 1 - row : number('s') };
+  return { row, span: number('s') };
 };
 const setRow = (element, row) => { element.className = element.className.replace(/\br\d+\b/, `r${row}`); };
 const card = (id) => document.getElementById(`appt-${id}`);
@@ -46,6 +46,19 @@ if (now) {
   }, 15_000);
 }
 
+// Waiting times go on counting without asking the server.
+const longWait = 15;
+setInterval(() => {
+  for (const mins of $$('.mins')) {
+    const count = $('b', mins);
+    count.textContent = Number(count.textContent) + 1;
+    if (Number(count.textContent) >= longWait) mins.dataset.state = 'late';
+  }
+  for (const text of $$('.appt[data-state="arrived"] .appt-meta > span:first-of-type', cal)) {
+    text.textContent = text.textContent.replace(/\d+/, (n) => Number(n) + 1);
+  }
+}, 60_000);
+
 // --- cards come and go --------------------------------------------------------------------------
 
 let moving = null;
@@ -57,21 +70,47 @@ function settle(id, fresh) {
   if (moving?.card === old && old) return waitingCards.set(id, fresh);
   if (old && $('.menu:popover-open', old)) return waitingCards.set(id, fresh);
   waitingCards.delete(id);
-  if (!fresh) return old?.remove();
-  const place = column(fresh.dataset.practitioner);
-  if (!place) return old?.remove();
+  const from = old?.parentElement;
+  const place = fresh && column(fresh.dataset.practitioner);
+  if (!place) {
+    old?.remove();
+    return share(from);
+  }
+  const row = toRow(fresh.dataset.start);
+  const { span } = geometry(fresh);
+  // Outside the hours that are shown: the page with more hours has room for it.
+  if (row < 1 || row + span > rows + 1) return location.reload();
+  setRow(fresh, row);
   if (old && old.dataset.version === fresh.dataset.version && old.className === fresh.className && old.textContent === fresh.textContent) return;
   const focused = old?.contains(document.activeElement);
   old?.remove();
   fresh.dataset.fresh = '';
-  const later = $$('.appt', place).find((other) => geometry(other).row > geometry(fresh).row);
+  const later = $$('.appt, .cal-block', place).find((other) => geometry(other).row > geometry(fresh).row);
   if (later) later.before(fresh);
   else place.append(fresh);
-  window.htmx?.process(fresh);
-  if (focused) $('.appt-a', fresh).focus({ preventScroll: true });
+  share(place);
+  if (from !== place) share(from);
+  if (focused) focusCard(fresh);
+}
+const focusCard = (placed) => $('.appt-a, .cal-block-a', placed)?.focus({ preventScroll: true });
+
+/** Puts somebody who did not arrive beside the booking that took their time. */
+function share(place) {
+  if (!place) return;
+  const cards = $$('.appt', place);
+  for (const each of cards) delete each.dataset.lane;
+  for (const missed of cards.filter((each) => each.dataset.state === 'noshow')) {
+    const { row, span } = geometry(missed);
+    const taken = cards.filter((each) => {
+      const other = geometry(each);
+      return each.dataset.state !== 'noshow' && other.row < row + span && row < other.row + other.span;
+    });
+    if (taken.length) missed.dataset.lane = 'right';
+    for (const each of taken) each.dataset.lane = 'left';
+  }
 }
 const settleWaiting = () => waitingCards.forEach((fresh, id) => settle(id, fresh));
-const cardFrom = (html) => parse(html).querySelector('.appt');
+const cardFrom = (html) => parse(html).querySelector('.appt, .cal-block');
 
 // --- moving -------------------------------------------------------------------------------------
 
@@ -80,7 +119,7 @@ function taken() {
   const start = moving.row;
   const end = start + moving.span;
   for (const other of $$('.appt, .cal-block, .cal-off', columns[moving.column])) {
-    if (other === moving.card || other === moving.ghost || other.dataset.state === 'cancelled') continue;
+    if (other === moving.card || other === moving.ghost || other.dataset.state === 'noshow') continue;
     const { row, span } = geometry(other);
     if (start < row + span && row < end) return other.dataset.who;
   }
@@ -153,11 +192,12 @@ async function move(id, to, from) {
   setRow(held, toRow(to.start));
   column(to.practitioner_id).append(held);
   held.dataset.busy = 'true';
-  const response = await send(`/appointments/${id}/move`, { method: 'POST', form: { ...to, date: cal.dataset.date, version: held.dataset.version } });
+  const response = await send(`/appointments/${id}/move`, { method: 'POST', form: { ...to, date: cal.dataset.date, version: held.dataset.version, outside_hours: from ? '' : 'true' } });
   delete held.dataset.busy;
   if (response?.ok) {
     settle(id, cardFrom(await response.text()));
-    $('.appt-a', card(id))?.focus({ preventScroll: true });
+    focusCard(card(id));
+    panels();
     toast(`${held.dataset.who} moved to ${to.start} with ${column(to.practitioner_id).dataset.name}.`, { undo: from && (() => move(id, from)) });
     return;
   }
@@ -237,13 +277,22 @@ cal.addEventListener('click', (event) => {
     return;
   }
   const at = columns.indexOf(event.target.closest('.cal-col'));
-  if (at < 0) return;
+  if (at < 0 || event.target.closest('.menu')) return;
   const row = Math.floor((rowAt(event.clientY) - 1) / step) * step + 1;
   if (moving?.mode === 'pick') {
     event.preventDefault();
     event.stopPropagation();
     place(row, at);
     drop();
+  } else if (event.detail && event.target.closest('.cal-open[data-dialog]')) {
+    // A long open stretch is booked where it was clicked; with the keyboard, at its start.
+    const open = event.target.closest('.cal-open');
+    const { row: from, span } = geometry(open);
+    event.preventDefault();
+    event.stopPropagation();
+    const url = new URL(open.dataset.dialog, location);
+    if (span > 12) url.searchParams.set('start', toTime(Math.max(from, Math.min(row, from + span - step))));
+    openDialog(url.pathname + url.search);
   } else if (event.target === columns[at] && columns[at].hasAttribute('data-bookable') && row <= rows) {
     const { date } = cal.dataset;
     openDialog(`/appointments/new?${new URLSearchParams({ date, start: toTime(row), practitioner_id: columns[at].dataset.practitioner })}`);
@@ -274,48 +323,112 @@ document.addEventListener('keydown', (event) => {
 
 // --- status -------------------------------------------------------------------------------------
 
-async function status(id, to, from) {
+/** Asks the server for another state. `from` makes it undoable; `version` is the booking's, whose card may be gone. */
+async function status({ id, who, version, to, from, reason = '' }) {
   const held = card(id);
-  if (!held) return;
-  held.dataset.busy = 'true';
-  const response = await send(`/appointments/${id}/status`, { method: 'POST', form: { to, date: cal.dataset.date, version: held.dataset.version } });
-  delete held.dataset.busy;
+  if (held) held.dataset.busy = 'true';
+  const response = await send(`/appointments/${id}/status`, { method: 'POST', form: { to, date: cal.dataset.date, version, reason } });
+  if (held) delete held.dataset.busy;
   if (!response?.ok) {
     toast(`${await explain(response)} Nothing was changed.`, { state: 'bad' });
     if (response?.status === 409) refresh(id);
     return;
   }
-  const fresh = cardFrom(await response.text());
-  settle(id, fresh);
-  $('.appt-a', card(id))?.focus({ preventScroll: true });
-  panels();
-  const words = fresh ? $('.appt-meta > span', fresh).textContent : 'Changed';
-  toast(`${held.dataset.who}: ${words}.`, { undo: from && (() => status(id, from)) });
+  changed({ id, who, version, to, from, html: await response.text() });
 }
+
+/** Shows a new state that the server took. */
+function changed({ id, who, version, to, from, html }) {
+  const fresh = cardFrom(html);
+  settle(id, fresh);
+  focusCard(card(id) ?? cal);
+  panels();
+  const words = to === 'cancelled' ? 'cancelled' : (fresh && $('.appt-meta > span', fresh)?.textContent) ?? 'back in the diary';
+  const back = { id, who, version: Number(version) + 1, to: from };
+  toast(`${who}: ${words}.`, { undo: from && (() => status(back)) });
+}
+
+const standing = (held) => ({ id: held.dataset.id, who: held.dataset.who, version: held.dataset.version, from: held.dataset.status });
 on('click', '.menu [data-to]', (_, button) => {
-  const held = button.closest('.appt');
+  const held = button.closest('.appt, .cal-block');
   closeMenus();
-  status(held.dataset.id, button.dataset.to, held.dataset.state);
+  status({ ...standing(held), to: button.dataset.to });
 });
 
 // --- booking ------------------------------------------------------------------------------------
 
-document.addEventListener('hadada:dialog', ({ detail }) => {
-  const fresh = cardFrom(detail.html);
-  const date = detail.form.get('date');
-  if (!fresh) return refreshDay();
-  if (date && date !== cal.dataset.date) {
-    toast(`${fresh.dataset.who} is booked for ${date} at ${fresh.dataset.start}.`);
+/** Shows a booking that was just made, here or on another day. */
+function booked(fresh, date, words) {
+  const { id, who, version, start } = fresh.dataset;
+  const undo = () => status({ id, who, version, to: 'cancelled', reason: 'Booked by mistake' });
+  panels();
+  if (date !== cal.dataset.date) {
+    toast(`${who} ${words} on ${date} at ${start}.`, { undo });
     return;
   }
-  settle(fresh.dataset.id, fresh);
-  const placed = card(fresh.dataset.id);
+  settle(id, fresh);
+  const placed = card(id);
   placed?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
-  $('.appt-a', placed ?? cal)?.focus({ preventScroll: true });
-  panels();
-  toast(`${fresh.dataset.who} is booked at ${fresh.dataset.start}.`);
+  focusCard(placed ?? cal);
+  toast(`${who} ${words} at ${start}.`, { undo });
+}
+
+document.addEventListener('hadada:dialog', ({ detail }) => {
+  const { html, url, form } = detail;
+  if (url.startsWith('/waiting-list')) {
+    panels();
+    toast('Added to the waiting list.');
+  } else if (url.endsWith('/status')) {
+    const [who, version, to, from] = ['who', 'version', 'to', 'from'].map((name) => form.get(name));
+    changed({ id: url.split('/')[2], who, version, to, from, html });
+  } else {
+    const fresh = cardFrom(html);
+    if (fresh) booked(fresh, form.get('date'), fresh.matches('.cal-block') ? 'is blocked' : 'is booked');
+    else refreshDay();
+  }
 });
 if (new URLSearchParams(location.search).has('new')) $('[data-dialog][aria-keyshortcuts="N"]')?.click();
+
+// The form for a booking: the session sets its usual length, and open times follow what is chosen.
+on('change', '[data-booking] :is(select, [name="date"], [name="duration_minutes"])', async (_, field) => {
+  const { elements } = field.form;
+  if (field.name === 'session_type') elements.duration_minutes.value = field.selectedOptions[0].dataset.minutes;
+  const query = Object.fromEntries(['date', 'practitioner_id', 'duration_minutes'].map((name) => [name, elements[name].value]));
+  const response = await send(`/appointments/slots?${new URLSearchParams(query)}`);
+  if (response?.ok) $('#slots', field.form)?.replaceWith(parse(await response.text()));
+});
+on('click', '[data-slot]', (_, button) => {
+  button.closest('form').elements.start.value = button.dataset.slot;
+  for (const other of $$('[data-slot]')) other.setAttribute('aria-pressed', other === button);
+});
+
+// Who is in a class: the dialog stays open and shows itself again.
+on('submit', 'form[data-people]', async (event, form) => {
+  event.preventDefault();
+  const response = await send(form.getAttribute('action'), { method: 'POST', form: new FormData(form, event.submitter) });
+  if (response && response.status < 500 && !isProblem(response)) fillDialog(await response.text());
+  else toast(`${await explain(response)} Nothing was changed.`, { state: 'bad' });
+}, true);
+
+// --- waiting list -------------------------------------------------------------------------------
+
+on('click', '[data-offer]', async (_, button) => {
+  const { offer, start, practitioner, who, with: name } = button.dataset;
+  button.disabled = true;
+  const response = await send(`/waiting-list/${offer}/book`, { method: 'POST', form: { date: cal.dataset.date, start, practitioner_id: practitioner } });
+  if (!response?.ok) {
+    toast(`${await explain(response)} ${who} was not booked.`, { state: 'bad' });
+    return panels();
+  }
+  booked(cardFrom(await response.text()), cal.dataset.date, `is booked with ${name}`);
+});
+on('click', '[data-unwait]', async (_, button) => {
+  const { unwait, who } = button.dataset;
+  const response = await send(`/waiting-list/${unwait}/remove`, { method: 'POST', form: {} });
+  panels();
+  if (response?.ok) toast(`${who} is off the waiting list.`);
+  else toast(await explain(response), { state: 'bad' });
+});
 
 // --- live ---------------------------------------------------------------------------------------
 
@@ -327,16 +440,30 @@ async function refresh(id) {
 }
 
 let panelTimer;
-/** Waiting room and figures, once for a burst of changes. */
+/** Figures, waiting room, waiting list and open time, once for a burst of changes. */
 function panels() {
   clearTimeout(panelTimer);
   panelTimer = setTimeout(async () => {
-    for (const part of ['waiting', 'stats']) {
-      const old = document.getElementById(part);
-      const response = old && await send(`/day/fragments/${part}?${new URLSearchParams({ date: cal.dataset.date })}`);
-      if (!response?.ok) continue;
-      const fresh = parse(await response.text()).firstElementChild;
-      if (fresh) old.replaceWith(fresh);
+    const response = await send(`/day/panels?${new URLSearchParams({ date: cal.dataset.date })}`);
+    if (!response?.ok) return;
+    const fresh = parse(await response.text());
+    for (const part of $$('[id]', fresh)) {
+      const old = part.matches('section, ul') && document.getElementById(part.id);
+      if (!old) continue;
+      const focused = old.contains(document.activeElement);
+      old.replaceWith(part);
+      if (focused) $('button', part)?.focus({ preventScroll: true });
+    }
+    for (const open of $$('[data-open-for]', fresh)) {
+      const place = column(open.dataset.openFor);
+      if (!place) continue;
+      $$('.cal-open', place).forEach((old) => old.remove());
+      for (const slot of [...open.children]) {
+        setRow(slot, toRow(slot.dataset.start));
+          const before = $('.appt, .cal-block', place);
+        if (before) before.before(slot);
+        else place.append(slot);
+      }
     }
   }, 250);
 }
@@ -346,8 +473,8 @@ async function refreshDay() {
   const response = await send(`/day?${new URLSearchParams({ date: cal.dataset.date })}`);
   if (!response?.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
-  const found = new Map($$('#cal .appt', page).map((fresh) => [fresh.dataset.id, fresh]));
-  for (const old of $$('.appt[id]', cal)) if (!found.has(old.dataset.id)) settle(old.dataset.id, null);
+  const found = new Map($$('#cal :is(.appt, .cal-block)', page).map((fresh) => [fresh.dataset.id, fresh]));
+  for (const old of $$(':is(.appt, .cal-block)[id]', cal)) if (!found.has(old.dataset.id)) settle(old.dataset.id, null);
   for (const [id, fresh] of found) settle(id, fresh);
   panels();
 }

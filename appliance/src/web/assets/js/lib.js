@@ -123,6 +123,9 @@ const fill = (dialog, html) => {
   focusForm(dialog);
 };
 
+/** Shows other markup in the page's dialog. */
+export const fillDialog = (html) => fill($('#dialog'), html);
+
 /** Loads a form into the page's dialog and opens it. */
 export async function openDialog(url) {
   const dialog = $('#dialog');
