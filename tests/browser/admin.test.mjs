@@ -49,7 +49,7 @@ test('another practice finds nothing of it, neither by address nor by name', asy
   await signNote(therapist, encounter);
   const invoice = (await api(desk, 'POST', '/api/v1/invoices', { encounter_id: encounter.id }, 201)).body;
   const other = await person(browser, 'other');
-  for (const path of [`/patients/${patient.id}`, `/api/v1/patients/${patient.id}`, `/invoices/${invoice.id}`, `/invoices/${invoice.id}/pdf`, `/api/v1/invoices/${invoice.id}`, `/patients/${patient.id}/audit`]) {
+  for (const path of [`/patients/${patient.id}`, `/api/v1/patients/${patient.id}`, `/invoices/${invoice.id}`, `/invoices/${invoice.id}/pdf`, `/api/v1/invoices/${invoice.id}`]) {
     assert.equal((await api(other, 'GET', path)).status, 404, path);
     assert.equal((await api(page, 'GET', path)).status, 200, `control: the owner gets ${path}`);
   }

@@ -23,7 +23,7 @@ test('a visit is invoiced in one press, its PDF says the same, and payments sett
   const row = page.locator(`tr[data-encounter="${encounter.id}"]`);
   await row.getByRole('button', { name: /Invoice/ }).click();
   await page.waitForURL(/\/invoices\/[0-9a-f-]{36}$/);
-  const heading = await page.locator('h2').first().textContent();
+  const heading = await page.locator('.page-h h2').textContent();
   const number = heading.match(/INV-\d{6}/)?.[0];
   assert.ok(number, heading);
   assert.match(heading, /Tax invoice/);

@@ -11,11 +11,15 @@ after(async () => { await browser?.close(); });
 /** What has the focus, in words, and whether it can be seen to have it. */
 const focus = (page) => page.evaluate(() => {
   const element = document.activeElement;
-  const style = getComputedStyle(element);
+  // The ring may be on a frame around a field.
+  const ringed = (one) => {
+    const style = getComputedStyle(one);
+    return (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2) || style.boxShadow !== 'none';
+  };
   const box = element.getBoundingClientRect();
   return {
     tag: element.tagName, id: element.id, text: (element.getAttribute('aria-label') ?? element.textContent).trim().slice(0, 60),
-    ring: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 || style.boxShadow !== 'none',
+    ring: ringed(element) || ringed(element.parentElement ?? element),
     inside: box.width > 0 && box.bottom > 0 && box.top < innerHeight,
   };
 });

@@ -1,7 +1,7 @@
 // The therapist: a visit from rough lines to a signed note, with the model only ever drafting.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { NOTE, api, expectQuiet, go, launch, newVisit, person, processes, until } from './support.mjs';
+import { NOTE, api, book, expectQuiet, go, launch, newPatient, newVisit, person, processes, until } from './support.mjs';
 
 let browser;
 let desk;
@@ -33,11 +33,11 @@ async function drafted() {
 }
 
 test('opens the visit from the diary: the patient is named, with allergies in exactly one state', async () => {
-  await go(page, '/day');
-  const mine = page.locator('.appt:has(.menu a[href^="/encounters/"])').first();
-  assert.ok(await mine.count(), 'the diary of today has no visit to open');
+  const made = await book(desk, 'Naledi', await newPatient(desk));
+  await go(page, `/day?date=${made.date}`);
+  const mine = page.locator(`#appt-${made.id}`);
   await mine.locator('.appt-a').click();
-  await mine.locator('.menu a[href^="/encounters/"]').click();
+  await mine.locator('.menu').getByText(/^(Start|Open) visit$/).click();
   await page.waitForURL(/\/encounters\//);
   assert.equal(await page.locator('.pb').count(), 1);
   const states = await page.locator('.pb-al:not([data-state="alert"])').evaluateAll((all) => all.map((one) => one.dataset.state));
