@@ -1,7 +1,7 @@
 // The admin: who looked at whom, how the box is; and what another practice sees: nothing.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { api, expectQuiet, go, launch, newVisit, person, signNote, until } from './support.mjs';
+import { api, base, expectQuiet, go, launch, newVisit, person, signNote, until } from './support.mjs';
 
 let browser;
 let desk;
@@ -39,7 +39,7 @@ test('sees the state of the box: database, model, device, queue, disk', async ()
 test('nobody else may: reception reads no notes and no audit', async () => {
   const { patient, encounter } = await newVisit(desk, therapist);
   for (const path of [`/patients/${patient.id}/audit`, '/admin', `/encounters/${encounter.id}`]) {
-    const reply = await desk.request.get(new URL(path, desk.url() === 'about:blank' ? process.env.BASE_URL : desk.url()).href);
+    const reply = await desk.request.get(base + path);
     assert.equal(reply.status(), 403, path);
   }
 });

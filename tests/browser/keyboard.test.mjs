@@ -1,6 +1,6 @@
 // The main job without a mouse: every step by keys, with the focus always somewhere one can see.
 import assert from 'node:assert/strict';
-import { randomInt, randomUUID } from 'node:crypto';
+import { randomInt } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { expectQuiet, go, launch, newPatient, newVisit, person, signNote, until, weekday } from './support.mjs';
 
@@ -39,6 +39,7 @@ async function tabTo(page, matches, most = 200) {
 
 test('the first Tab offers to skip to the content, and every stop shows a ring', async () => {
   const page = await person(browser, 'reception');
+  const dim = [];
   for (const path of ['/day', '/patients', '/patients/new', '/invoices']) {
     await go(page, path);
     await page.keyboard.press('Tab');
@@ -48,26 +49,29 @@ test('the first Tab offers to skip to the content, and every stop shows a ring',
       await page.keyboard.press('Tab');
       const here = await focus(page);
       if (here.tag === 'BODY') break;
-      assert.ok(here.ring, `${path}: ${here.tag} "${here.text}" shows no focus ring`);
+      if (!here.ring) dim.push(`${path}: ${here.tag} "${here.text}"`);
       seen.add(`${here.tag} ${here.id} ${here.text}`);
     }
     assert.ok(seen.size > 5, `${path}: only ${seen.size} stops`);
   }
+  assert.deepEqual(dim, [], 'stops without a focus ring');
   expectQuiet(page);
   await page.context().close();
 });
 
 test('signs in, books and moves, opens a visit, signs, invoices and takes the money, all by keys', { timeout: 300_000 }, async () => {
   const desk = await person(browser, 'reception');
-  const patient = await newPatient(desk, `Netshitenzhe${randomUUID().slice(0, 5)}`);
+  const patient = await newPatient(desk, 'Netshi');
   const date = weekday(8 + randomInt(0, 40));
   await go(desk, `/day?date=${date}`);
   await desk.keyboard.press('n');
   await until(() => desk.evaluate(() => document.activeElement.id === 'f-patient_id'), 'the dialog opens on its first field');
-  await desk.keyboard.type(patient.family_name.slice(0, 12));
+  await desk.keyboard.type(patient.family_name);
   await desk.locator('.pick-list [role="option"]').first().waitFor();
   await desk.keyboard.press('Enter');
   assert.match(await desk.locator('#f-patient_id').inputValue(), new RegExp(patient.family_name, 'i'));
+  await tabTo(desk, '#slots button');
+  await desk.keyboard.press('Enter');
   await tabTo(desk, '#dialog .btn-primary');
   await desk.keyboard.press('Enter');
   const booked = desk.locator(`.appt[data-who*="${patient.family_name}"]`);
