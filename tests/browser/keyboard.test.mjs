@@ -19,7 +19,8 @@ const focus = (page) => page.evaluate(() => {
   const box = element.getBoundingClientRect();
   return {
     tag: element.tagName, id: element.id, text: (element.getAttribute('aria-label') ?? element.textContent).trim().slice(0, 60),
-    ring: ringed(element) || ringed(element.parentElement ?? element),
+    // Inside a native control (a date field's parts) the browser draws the ring, unless the control is made invisible.
+    ring: ringed(element) || ringed(element.parentElement ?? element) || (!element.matches(':focus') && getComputedStyle(element).opacity === '1'),
     inside: box.width > 0 && box.bottom > 0 && box.top < innerHeight,
   };
 });

@@ -150,8 +150,8 @@ export async function practitioner(page, given) {
 
 const types = { Naledi: ['physio-45', 45], Pieter: ['physio-45', 45], Ayesha: ['ot-30', 30], Sipho: ['bio-45', 45] };
 
-/** Books the first free time of somebody from `date` on. */
-export async function book(page, given, patient, date = weekday()) {
+/** Books the first free time of somebody from `date` on: a day of its own unless named, so that tests don't queue for one. */
+export async function book(page, given, patient, date = weekday(randomInt(20, 200))) {
   const { id } = await practitioner(page, given);
   const [session_type, duration_minutes] = types[given];
   // Within everybody's working hours: 08:00 to 15:00.
