@@ -39,6 +39,7 @@ before(async () => {
     ['naledi', `/encounters/${signed.encounter.id}/print`],
     ['admin', `/patients/${khumalo.id}/audit`],
     ['admin', '/admin'],
+    ['admin', '/admin/audit'],
     ['reception', '/nowhere'],
   ];
 });
