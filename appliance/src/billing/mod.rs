@@ -44,7 +44,7 @@ mod tests {
     use crate::web::Page;
 
     fn render<P: Page>() {
-        let templates = crate::app::templates().unwrap();
+        let templates = crate::web::Templates::new(&[super::TEMPLATES]).unwrap();
         for sample in P::samples() {
             let text = templates.render(&sample).unwrap();
             assert!(!text.contains("style=") && !text.contains(" onclick"), "the security policy forbids inline code: {}", P::TEMPLATE);

@@ -120,7 +120,7 @@ pub struct Line {
     pub icd10: Vec<String>,
     pub description: String,
     pub quantity: Quantity,
-    /// The price of one, VAT included.
+    /// The price of one, without VAT.
     pub unit: Rand,
     /// The VAT within `amount`.
     pub vat: Rand,
