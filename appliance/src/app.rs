@@ -8,8 +8,8 @@ use axum::routing::get;
 use http::StatusCode;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::csrf::CsrfLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
@@ -38,7 +38,10 @@ pub fn templates() -> Result<Templates, minijinja::Error> {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(title = "Hadada", description = "The practice's JSON API. Times are RFC 3339 with offset, ids are UUIDs, errors are RFC 9457 problem documents, lists are `{items, next}`."))]
+#[openapi(info(
+    title = "Hadada",
+    description = "The practice's JSON API. Times are RFC 3339 with offset, ids are UUIDs, errors are RFC 9457 problem documents, lists are `{items, next}`."
+))]
 struct ApiDocument;
 
 fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
@@ -59,8 +62,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// Pages travel compressed; event streams, PDFs and what is small do not.
 fn compression() -> CompressionLayer<impl Predicate> {
-    let worth_it = SizeAbove::new(2048).and(NotForContentType::SSE).and(NotForContentType::IMAGES).and(NotForContentType::const_new("application/pdf"));
-    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it)
+    let worth_it = SizeAbove::new(2048)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::const_new("application/pdf"));
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(worth_it)
 }
 
 /// All routes, ready to serve.
@@ -80,7 +88,10 @@ pub fn router(app: App) -> Router {
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))
         .layer(app.limits.session())
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, std::time::Duration::from_secs(120)))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            std::time::Duration::from_secs(120),
+        ))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(compression())
         .layer(CsrfLayer::new())
@@ -90,9 +101,17 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(ready))
         .layer(axum::Extension(accounts::Passwords::default()))
         .layer(axum::Extension(encounters::Running::default()))
-        .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
-        .layer(middleware::from_fn_with_state(app.clone(), web::render_errors))
-        .layer(middleware::from_fn_with_state(app.clone(), web::security_headers))
+        .layer(CatchPanicLayer::custom(|_| {
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            web::render_errors,
+        ))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            web::security_headers,
+        ))
         .layer(middleware::from_fn(status::measure))
         .with_state(app)
 }
@@ -122,5 +141,13 @@ async fn ready(State(app): State<App>) -> Response {
         },
         inference: crate::inference::Health::clone(&app.ai.load()),
     };
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, axum::Json(body)).into_response()
+    (
+        if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        axum::Json(body),
+    )
+        .into_response()
 }

@@ -11,7 +11,12 @@ use hadada::config::Config;
 #[command(name = "hadada", version)]
 pub(crate) struct Arguments {
     /// Configuration file.
-    #[arg(long, env = "HADADA_CONFIG", default_value = "/etc/hadada/hadada.toml", global = true)]
+    #[arg(
+        long,
+        env = "HADADA_CONFIG",
+        default_value = "/etc/hadada/hadada.toml",
+        global = true
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -36,7 +41,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let config = Config::load(&arguments.config)?;
     match arguments.command {
-        Command::Serve => hadada::lifecycle::serve(config).await.context("the server could not run"),
+        Command::Serve => hadada::lifecycle::serve(config)
+            .await
+            .context("the server could not run"),
         Command::Migrate => Ok(hadada::db::migrate(&config).await?),
         Command::DemoData => {
             if !config.demo {
@@ -44,7 +51,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             let steering = hadada::demo::Steering::default();
             let app = hadada::lifecycle::assemble(config, steering.clock())?;
-            let filled = hadada::demo::load(&app, &steering, hadada::clock::Clock::system().now()).await?;
+            let filled =
+                hadada::demo::load(&app, &steering, hadada::clock::Clock::system().now()).await?;
             tracing::info!(filled, "demo practice");
             Ok(())
         }

@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 use time::{Date, OffsetDateTime, Time};
 
 /// The practice's time zone. South Africa has kept UTC+2 without daylight saving since 1944.
-static ZONE: LazyLock<TimeZone> =
-    LazyLock::new(|| TimeZone::get("Africa/Johannesburg").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(2))));
+static ZONE: LazyLock<TimeZone> = LazyLock::new(|| {
+    TimeZone::get("Africa/Johannesburg").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(2)))
+});
 
 /// Where the present time comes from: the system, or a test.
 #[derive(Clone)]
@@ -55,7 +56,8 @@ fn zoned(at: OffsetDateTime) -> jiff::Zoned {
 #[must_use]
 pub fn local(at: OffsetDateTime) -> (Date, Time) {
     let here = zoned(at);
-    let offset = time::UtcOffset::from_whole_seconds(here.offset().seconds()).unwrap_or(time::UtcOffset::UTC);
+    let offset = time::UtcOffset::from_whole_seconds(here.offset().seconds())
+        .unwrap_or(time::UtcOffset::UTC);
     let at = at.to_offset(offset);
     (at.date(), at.time())
 }
@@ -68,27 +70,54 @@ pub fn instant(date: Date, time: Time) -> OffsetDateTime {
     (naive - time::Duration::seconds(i64::from(offset))).to_offset(time::UtcOffset::UTC)
 }
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 const LONG_MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// `24-Nov-2026`, the form of every date on screen and paper.
 #[must_use]
 pub fn date_text(date: Date) -> String {
-    format!("{:02}-{}-{}", date.day(), MONTHS[usize::from(u8::from(date.month())) - 1], date.year())
+    format!(
+        "{:02}-{}-{}",
+        date.day(),
+        MONTHS[usize::from(u8::from(date.month())) - 1],
+        date.year()
+    )
 }
 
 /// `24-Nov`.
 #[must_use]
 pub fn short_date_text(date: Date) -> String {
-    format!("{:02}-{}", date.day(), MONTHS[usize::from(u8::from(date.month())) - 1])
+    format!(
+        "{:02}-{}",
+        date.day(),
+        MONTHS[usize::from(u8::from(date.month())) - 1]
+    )
 }
 
 /// `24 November 2026`, for headings.
 #[must_use]
 pub fn long_date_text(date: Date) -> String {
-    format!("{} {} {}", date.day(), LONG_MONTHS[usize::from(u8::from(date.month())) - 1], date.year())
+    format!(
+        "{} {} {}",
+        date.day(),
+        LONG_MONTHS[usize::from(u8::from(date.month())) - 1],
+        date.year()
+    )
 }
 
 /// `10:41`.
@@ -112,8 +141,14 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
     let sign = if offset < 0 { '-' } else { '+' };
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{sign}{:02}:{:02}",
-        date.year(), u8::from(date.month()), date.day(), time.hour(), time.minute(), time.second(),
-        offset.abs() / 3600, offset.abs() / 60 % 60
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        offset.abs() / 3600,
+        offset.abs() / 60 % 60
     )
 }
 
@@ -131,17 +166,29 @@ mod tests {
 
     #[test]
     fn wall_time_round_trips() {
-        assert_eq!(instant(date!(2026-11-24), time!(00:30)), datetime!(2026-11-23 22:30 UTC));
-        assert_eq!(local(datetime!(2026-11-23 22:30 UTC)), (date!(2026-11-24), time!(00:30)));
-        assert_eq!(rfc3339(datetime!(2026-11-24 08:41:05 UTC)), "2026-11-24T10:41:05+02:00");
-        assert_eq!(stamp_text(datetime!(2026-11-24 08:41:05 UTC)), "24-Nov-2026 10:41");
+        assert_eq!(
+            instant(date!(2026 - 11 - 24), time!(00:30)),
+            datetime!(2026-11-23 22:30 UTC)
+        );
+        assert_eq!(
+            local(datetime!(2026-11-23 22:30 UTC)),
+            (date!(2026 - 11 - 24), time!(00:30))
+        );
+        assert_eq!(
+            rfc3339(datetime!(2026-11-24 08:41:05 UTC)),
+            "2026-11-24T10:41:05+02:00"
+        );
+        assert_eq!(
+            stamp_text(datetime!(2026-11-24 08:41:05 UTC)),
+            "24-Nov-2026 10:41"
+        );
     }
 
     #[test]
     fn age_counts_birthdays() {
-        assert_eq!(age_on(date!(1992-03-14), date!(2026-03-13)), 33);
-        assert_eq!(age_on(date!(1992-03-14), date!(2026-03-14)), 34);
-        assert_eq!(age_on(date!(2004-02-29), date!(2026-02-28)), 21);
-        assert_eq!(age_on(date!(2004-02-29), date!(2026-03-01)), 22);
+        assert_eq!(age_on(date!(1992 - 03 - 14), date!(2026 - 03 - 13)), 33);
+        assert_eq!(age_on(date!(1992 - 03 - 14), date!(2026 - 03 - 14)), 34);
+        assert_eq!(age_on(date!(2004 - 02 - 29), date!(2026 - 02 - 28)), 21);
+        assert_eq!(age_on(date!(2004 - 02 - 29), date!(2026 - 03 - 01)), 22);
     }
 }

@@ -96,25 +96,53 @@ impl Config {
     /// When the file can't be read, has an unknown or missing setting, or an override has the wrong form.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Read(path.into(), e))?;
-        let mut table: toml::Table = text.parse().map_err(|e| ConfigError::Parse(path.into(), Box::new(e)))?;
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|e| ConfigError::Parse(path.into(), Box::new(e)))?;
         for (name, value) in std::env::vars() {
-            let Some(setting) = name.strip_prefix("HADADA_") else { continue };
+            let Some(setting) = name.strip_prefix("HADADA_") else {
+                continue;
+            };
             let setting = setting.to_lowercase();
             if !SETTINGS.contains(&setting.as_str()) {
                 continue;
             }
             let parsed = match setting.as_str() {
-                "pool" => value.parse().map(toml::Value::Integer).map_err(|e| ConfigError::Override(name, e.to_string()))?,
-                "demo" => value.parse().map(toml::Value::Boolean).map_err(|e| ConfigError::Override(name, e.to_string()))?,
+                "pool" => value
+                    .parse()
+                    .map(toml::Value::Integer)
+                    .map_err(|e| ConfigError::Override(name, e.to_string()))?,
+                "demo" => value
+                    .parse()
+                    .map(toml::Value::Boolean)
+                    .map_err(|e| ConfigError::Override(name, e.to_string()))?,
                 _ => toml::Value::String(value),
             };
             table.insert(setting, parsed);
         }
-        table.try_into().map_err(|e| ConfigError::Parse(path.into(), Box::new(e)))
+        table
+            .try_into()
+            .map_err(|e| ConfigError::Parse(path.into(), Box::new(e)))
     }
 }
 
 const SETTINGS: [&str; 18] = [
-    "listen", "host", "postgres", "records_database", "keys_database", "app_role", "owner_role", "pool", "tls_certificate",
-    "tls_key", "master_key", "recovery_key", "audit_key", "audit_head", "inference_socket", "admin_socket", "typeset", "demo",
+    "listen",
+    "host",
+    "postgres",
+    "records_database",
+    "keys_database",
+    "app_role",
+    "owner_role",
+    "pool",
+    "tls_certificate",
+    "tls_key",
+    "master_key",
+    "recovery_key",
+    "audit_key",
+    "audit_head",
+    "inference_socket",
+    "admin_socket",
+    "typeset",
+    "demo",
 ];

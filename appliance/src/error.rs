@@ -56,13 +56,22 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// One field that broke one rule.
-    pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    pub fn field(
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Invalid(vec![FieldError {
+            field: field.into(),
+            message: message.into(),
+        }])
     }
 
     /// A conflict with nothing more to show than its sentence.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::Conflict { detail: detail.into(), theirs: None }
+        Self::Conflict {
+            detail: detail.into(),
+            theirs: None,
+        }
     }
 
     /// A fault of ours, with the cause for the log.
@@ -113,12 +122,23 @@ impl Problems {
     }
 
     /// Notes a broken rule.
-    pub fn add(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
-        self.0.push(FieldError { field: field.into(), message: message.into() });
+    pub fn add(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) {
+        self.0.push(FieldError {
+            field: field.into(),
+            message: message.into(),
+        });
     }
 
     /// Keeps the value, or notes the sentence why it is none.
-    pub fn take<T, M: Into<Cow<'static, str>>>(&mut self, field: &'static str, value: Result<T, M>) -> Option<T> {
+    pub fn take<T, M: Into<Cow<'static, str>>>(
+        &mut self,
+        field: &'static str,
+        value: Result<T, M>,
+    ) -> Option<T> {
         match value {
             Ok(value) => Some(value),
             Err(message) => {
@@ -131,7 +151,11 @@ impl Problems {
     /// # Errors
     /// [`Error::Invalid`] when anything was noted.
     pub fn check(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.0))
+        }
     }
 
     /// Whether nothing was noted.

@@ -88,18 +88,31 @@ impl Inference {
     ///
     /// # Errors
     /// [`InferenceError::Down`] or [`InferenceError::Timeout`].
-    pub async fn send(&self, request: http::Request<Full<Bytes>>, deadline: Duration) -> Result<http::Response<Incoming>, InferenceError> {
+    pub async fn send(
+        &self,
+        request: http::Request<Full<Bytes>>,
+        deadline: Duration,
+    ) -> Result<http::Response<Incoming>, InferenceError> {
         let exchange = async {
-            let stream = UnixStream::connect(&self.socket).await.map_err(|_| InferenceError::Down)?;
+            let stream = UnixStream::connect(&self.socket)
+                .await
+                .map_err(|_| InferenceError::Down)?;
             let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| InferenceError::Down)?;
+                hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(|_| InferenceError::Down)?;
             tokio::spawn(async move {
                 // The error shows in the response body, to whoever reads it.
                 let _ended = connection.await;
             });
-            sender.send_request(request).await.map_err(|_| InferenceError::Down)
+            sender
+                .send_request(request)
+                .await
+                .map_err(|_| InferenceError::Down)
         };
-        tokio::time::timeout(deadline, exchange).await.map_err(|_| InferenceError::Timeout)?
+        tokio::time::timeout(deadline, exchange)
+            .await
+            .map_err(|_| InferenceError::Timeout)?
     }
 
     /// Posts JSON and reads a JSON answer.
@@ -107,7 +120,10 @@ impl Inference {
     /// # Errors
     /// [`InferenceError`], with the daemon's own words where it refused.
     pub async fn post_json<T: serde::de::DeserializeOwned>(
-        &self, path: &str, body: &impl serde::Serialize, deadline: Duration,
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+        deadline: Duration,
     ) -> Result<T, InferenceError> {
         let bytes = serde_json::to_vec(body).map_err(|_| InferenceError::Answer)?;
         let request = http::Request::post(path)
@@ -118,34 +134,62 @@ impl Inference {
         self.read(request, deadline).await
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, request: http::Request<Full<Bytes>>, deadline: Duration) -> Result<T, InferenceError> {
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        request: http::Request<Full<Bytes>>,
+        deadline: Duration,
+    ) -> Result<T, InferenceError> {
         let whole = async {
             let response = self.send(request, deadline).await?;
             let status = response.status();
-            let bytes = response.into_body().collect().await.map_err(|_| InferenceError::Down)?.to_bytes();
+            let bytes = response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|_| InferenceError::Down)?
+                .to_bytes();
             if !status.is_success() {
                 let message = serde_json::from_slice::<serde_json::Value>(&bytes)
                     .ok()
                     .and_then(|v| v["error"]["message"].as_str().map(str::to_owned))
                     .unwrap_or_else(|| "the drafting service refused the request".into());
-                return Err(InferenceError::Refused { status: status.as_u16(), message });
+                return Err(InferenceError::Refused {
+                    status: status.as_u16(),
+                    message,
+                });
             }
             serde_json::from_slice(&bytes).map_err(|_| InferenceError::Answer)
         };
-        tokio::time::timeout(deadline, whole).await.map_err(|_| InferenceError::Timeout)?
+        tokio::time::timeout(deadline, whole)
+            .await
+            .map_err(|_| InferenceError::Timeout)?
     }
 
     /// How the daemon is, or `down` with the reason. Never an error: the page shows it as it is.
     pub async fn health(&self) -> Health {
-        let asked = tokio::time::timeout(HEALTH_DEADLINE, self.ask_health()).await.unwrap_or(Err(InferenceError::Timeout));
-        asked.unwrap_or_else(|why| Health { state: "down".into(), reason: Some(why.to_string()), ..Health::default() })
+        let asked = tokio::time::timeout(HEALTH_DEADLINE, self.ask_health())
+            .await
+            .unwrap_or(Err(InferenceError::Timeout));
+        asked.unwrap_or_else(|why| Health {
+            state: "down".into(),
+            reason: Some(why.to_string()),
+            ..Health::default()
+        })
     }
 
     /// The same body comes with 200 while it serves and with 503 while it does not.
     async fn ask_health(&self) -> Result<Health, InferenceError> {
-        let request = http::Request::get("/health").header("host", "inference").body(Full::new(Bytes::new())).map_err(|_| InferenceError::Answer)?;
+        let request = http::Request::get("/health")
+            .header("host", "inference")
+            .body(Full::new(Bytes::new()))
+            .map_err(|_| InferenceError::Answer)?;
         let response = self.send(request, HEALTH_DEADLINE).await?;
-        let bytes = response.into_body().collect().await.map_err(|_| InferenceError::Down)?.to_bytes();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|_| InferenceError::Down)?
+            .to_bytes();
         serde_json::from_slice(&bytes).map_err(|_| InferenceError::Answer)
     }
 }

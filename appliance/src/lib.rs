@@ -5,28 +5,28 @@
 // What everything stands on.
 pub mod clock;
 pub mod config;
+pub mod db;
 pub mod error;
 pub mod ids;
-pub mod money;
-pub mod db;
-pub mod keys;
 pub mod inference;
+pub mod keys;
+pub mod money;
 
 // Machinery shared by the rooms.
-pub mod web;
 pub mod api;
 pub mod audit;
+pub mod web;
 
 // The rooms.
 pub mod accounts;
-pub mod practices;
-pub mod patients;
 pub mod appointments;
+pub mod billing;
+pub mod demo;
 pub mod drafting;
 pub mod encounters;
-pub mod billing;
+pub mod patients;
+pub mod practices;
 pub mod status;
-pub mod demo;
 
 // What puts them together.
 pub mod app;

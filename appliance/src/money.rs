@@ -3,7 +3,19 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 
 /// An amount in South African rand, kept to the cent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, sqlx::Type, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Deserialize,
+    sqlx::Type,
+    utoipa::ToSchema,
+)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 #[schema(value_type = String, example = "650.00")]
@@ -38,9 +50,16 @@ impl Rand {
     /// # Errors
     /// A sentence for the field when it is not an amount with at most two decimals.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let plain: String = text.trim().trim_start_matches(['R', 'r']).chars().filter(|c| !c.is_whitespace()).collect();
+        let plain: String = text
+            .trim()
+            .trim_start_matches(['R', 'r'])
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
         let plain = plain.replace(',', ".");
-        let amount: Decimal = plain.parse().map_err(|_| "Enter an amount such as 650,00.")?;
+        let amount: Decimal = plain
+            .parse()
+            .map_err(|_| "Enter an amount such as 650,00.")?;
         if amount.normalize().scale() > 2 {
             return Err("Enter at most two decimals.");
         }
@@ -90,7 +109,11 @@ impl std::fmt::Display for Rand {
             }
             grouped.push(digit);
         }
-        write!(f, "{}R\u{a0}{grouped},{cents}", if self.is_negative() { "-" } else { "" })
+        write!(
+            f,
+            "{}R\u{a0}{grouped},{cents}",
+            if self.is_negative() { "-" } else { "" }
+        )
     }
 }
 
@@ -106,7 +129,10 @@ mod tests {
         assert!(Rand::parse("12,345").is_err());
         assert!(Rand::parse("abc").is_err());
         assert!(Rand::parse("-5").unwrap().is_negative());
-        assert_eq!(serde_json::to_string(&Rand(Decimal::ZERO)).unwrap(), "\"0.00\"");
+        assert_eq!(
+            serde_json::to_string(&Rand(Decimal::ZERO)).unwrap(),
+            "\"0.00\""
+        );
     }
 
     proptest::proptest! {

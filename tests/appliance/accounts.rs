@@ -11,10 +11,26 @@ async fn signing_in_leads_to_the_page_asked_for_and_out_again() {
     let turned_away = stranger.get("/events").await.expect(303);
     assert_eq!(turned_away.location(), "/login?next=/events");
 
-    let reply = stranger.post_form("/login", &[("username", " Reception "), ("password", PASSWORD), ("next", "/patients")]).await.expect(303);
+    let reply = stranger
+        .post_form(
+            "/login",
+            &[
+                ("username", " Reception "),
+                ("password", PASSWORD),
+                ("next", "/patients"),
+            ],
+        )
+        .await
+        .expect(303);
     assert_eq!(reply.location(), "/patients");
     let cookie = reply.headers.get("set-cookie").unwrap().to_str().unwrap();
-    for part in ["__Host-hadada=", "Secure", "HttpOnly", "SameSite=Lax", "Path=/"] {
+    for part in [
+        "__Host-hadada=",
+        "Secure",
+        "HttpOnly",
+        "SameSite=Lax",
+        "Path=/",
+    ] {
         assert!(cookie.contains(part), "{cookie}");
     }
 
@@ -29,22 +45,47 @@ async fn ten_wrong_passwords_close_the_account_for_a_while() {
     let clinic = Clinic::start().await;
     let stranger = clinic.stranger();
     for _ in 0..10 {
-        let reply = stranger.post_form("/login", &[("username", "naledi"), ("password", "wrong")]).await.expect(422);
-        assert!(reply.text().contains("The user name or the password is wrong"));
+        let reply = stranger
+            .post_form("/login", &[("username", "naledi"), ("password", "wrong")])
+            .await
+            .expect(422);
+        assert!(
+            reply
+                .text()
+                .contains("The user name or the password is wrong")
+        );
     }
-    let closed = stranger.post_form("/login", &[("username", "naledi"), ("password", PASSWORD)]).await.expect(429);
+    let closed = stranger
+        .post_form("/login", &[("username", "naledi"), ("password", PASSWORD)])
+        .await
+        .expect(429);
     assert_eq!(closed.headers.get("retry-after").unwrap(), "900");
     assert!(closed.text().contains("opens again in 15 minutes"));
     clinic.advance(Duration::minutes(16));
-    stranger.post_form("/login", &[("username", "naledi"), ("password", PASSWORD)]).await.expect(303);
+    stranger
+        .post_form("/login", &[("username", "naledi"), ("password", PASSWORD)])
+        .await
+        .expect(303);
 }
 
 #[tokio::test]
 async fn an_unknown_name_is_answered_like_a_wrong_password() {
     let clinic = Clinic::start().await;
-    let unknown = clinic.stranger().post_form("/login", &[("username", "nobody"), ("password", "x")]).await.expect(422);
-    assert!(unknown.text().contains("The user name or the password is wrong"));
-    clinic.stranger().post_form("/login", &[("username", "nul\0"), ("password", "x")]).await.expect(422);
+    let unknown = clinic
+        .stranger()
+        .post_form("/login", &[("username", "nobody"), ("password", "x")])
+        .await
+        .expect(422);
+    assert!(
+        unknown
+            .text()
+            .contains("The user name or the password is wrong")
+    );
+    clinic
+        .stranger()
+        .post_form("/login", &[("username", "nul\0"), ("password", "x")])
+        .await
+        .expect(422);
 }
 
 #[tokio::test]
@@ -67,7 +108,10 @@ async fn a_session_ends_after_an_idle_hour_and_after_eight_hours() {
 async fn requests_from_another_site_are_refused() {
     let clinic = Clinic::start().await;
     let browser = clinic.login("reception").await;
-    let request = http::Request::post("/logout").header("sec-fetch-site", "cross-site").body(axum::body::Body::empty()).unwrap();
+    let request = http::Request::post("/logout")
+        .header("sec-fetch-site", "cross-site")
+        .body(axum::body::Body::empty())
+        .unwrap();
     browser.send(request).await.expect(403);
     browser.get("/login").await.expect(303);
 }
@@ -77,17 +121,34 @@ async fn every_response_carries_the_security_headers() {
     let clinic = Clinic::start().await;
     for path in ["/login", "/nowhere", "/healthz", "/api/openapi.json"] {
         let reply = clinic.stranger().get(path).await;
-        for name in ["content-security-policy", "x-content-type-options", "referrer-policy", "permissions-policy", "strict-transport-security"] {
+        for name in [
+            "content-security-policy",
+            "x-content-type-options",
+            "referrer-policy",
+            "permissions-policy",
+            "strict-transport-security",
+        ] {
             assert!(reply.headers.contains_key(name), "{path} lacks {name}");
         }
-        assert_eq!(reply.headers.get("cache-control").unwrap(), "no-store", "{path}");
+        assert_eq!(
+            reply.headers.get("cache-control").unwrap(),
+            "no-store",
+            "{path}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_program_without_a_valid_token_gets_a_problem_document() {
     let clinic = Clinic::start().await;
-    let reply = clinic.stranger().post_json("/api/v1/nowhere", &serde_json::json!({})).await.expect(404);
-    assert_eq!(reply.headers.get("content-type").unwrap(), "application/problem+json");
+    let reply = clinic
+        .stranger()
+        .post_json("/api/v1/nowhere", &serde_json::json!({}))
+        .await
+        .expect(404);
+    assert_eq!(
+        reply.headers.get("content-type").unwrap(),
+        "application/problem+json"
+    );
     assert_eq!(reply.json()["status"], 404);
 }

@@ -21,12 +21,26 @@ fn crate_paths(text: &str) -> Vec<Vec<String>> {
             continue;
         }
         let rest = &text[at + "crate::".len()..];
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
-        let first: Vec<String> = rest[..end].split("::").filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+            .unwrap_or(rest.len());
+        let first: Vec<String> = rest[..end]
+            .split("::")
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect();
         if first.is_empty() {
             // `use crate::{a, b::c};`
-            let inside = rest.trim_start_matches('{').split('}').next().unwrap_or_default();
-            paths.extend(inside.split(',').map(|p| p.trim().split("::").map(str::to_owned).collect::<Vec<_>>()));
+            let inside = rest
+                .trim_start_matches('{')
+                .split('}')
+                .next()
+                .unwrap_or_default();
+            paths.extend(
+                inside
+                    .split(',')
+                    .map(|p| p.trim().split("::").map(str::to_owned).collect::<Vec<_>>()),
+            );
         } else {
             paths.push(first);
         }
@@ -38,20 +52,32 @@ fn crate_paths(text: &str) -> Vec<Vec<String>> {
 fn imports_run_one_way() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = std::fs::read_to_string(src.join("lib.rs")).unwrap();
-    let order: Vec<&str> = map.lines().filter_map(|l| l.trim().strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let order: Vec<&str> = map
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
     assert!(order.len() > 10);
     let rank = |name: &str| order.iter().position(|o| *o == name);
     let mut files = Vec::new();
     sources(&src, &mut files);
     let mut wrong = Vec::new();
     for file in files {
-        let relative = file.strip_prefix(&src).unwrap().to_string_lossy().into_owned();
+        let relative = file
+            .strip_prefix(&src)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         let room = relative.split(['/', '.']).next().unwrap();
         let Some(own) = rank(room) else { continue };
         for path in crate_paths(&std::fs::read_to_string(&file).unwrap()) {
-            let Some(other) = rank(&path[0]) else { continue };
+            let Some(other) = rank(&path[0]) else {
+                continue;
+            };
             if other > own {
-                wrong.push(format!("{relative} uses {}, which stands below it in lib.rs", path.join("::")));
+                wrong.push(format!(
+                    "{relative} uses {}, which stands below it in lib.rs",
+                    path.join("::")
+                ));
             }
         }
     }
@@ -65,8 +91,17 @@ fn only_the_clock_asks_the_system_for_the_time() {
     sources(&src, &mut files);
     for file in files.iter().filter(|f| !f.ends_with("clock.rs")) {
         let text = std::fs::read_to_string(file).unwrap();
-        for word in ["now_utc(", "SystemTime::now(", "Timestamp::now(", "Zoned::now("] {
-            assert!(!text.contains(word), "{} asks the system for the time: {word}", file.display());
+        for word in [
+            "now_utc(",
+            "SystemTime::now(",
+            "Timestamp::now(",
+            "Zoned::now(",
+        ] {
+            assert!(
+                !text.contains(word),
+                "{} asks the system for the time: {word}",
+                file.display()
+            );
         }
     }
 }

@@ -1,14 +1,20 @@
 //! The audit log shows every tampering, by whoever holds the database.
 
+use futures_util::StreamExt;
 use hadada::audit::{Sealer, export};
 use hadada_audit_log::{Anchor, Head, Report, Verifier};
-use futures_util::StreamExt;
 use sqlx::Executor;
 
 use crate::support::Clinic;
 
 async fn sealer(clinic: &Clinic) -> Sealer {
-    Sealer::load(clinic.app.db.clone(), clinic.app.clock.clone(), &clinic.config.audit_key, &clinic.config.audit_head).unwrap()
+    Sealer::load(
+        clinic.app.db.clone(),
+        clinic.app.clock.clone(),
+        &clinic.config.audit_key,
+        &clinic.config.audit_head,
+    )
+    .unwrap()
 }
 
 /// Seals everything, in three seals.
@@ -26,9 +32,17 @@ async fn sealed_clinic() -> (Clinic, Sealer) {
 
 async fn verify(clinic: &Clinic, sealer: &Sealer) -> Report {
     let key = sealer.public_key();
-    let head = Head::from_json(&std::fs::read_to_string(&clinic.config.audit_head).unwrap(), &key).unwrap();
+    let head = Head::from_json(
+        &std::fs::read_to_string(&clinic.config.audit_head).unwrap(),
+        &key,
+    )
+    .unwrap();
     let mut verifier = Verifier::new(key, vec![Anchor::Head(head)]);
-    let mut stream = Box::pin(export(clinic.app.db.clone(), clinic.app.clock.clone(), sealer.clone()));
+    let mut stream = Box::pin(export(
+        clinic.app.db.clone(),
+        clinic.app.clock.clone(),
+        sealer.clone(),
+    ));
     let mut text = String::new();
     while let Some(chunk) = stream.next().await {
         text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
@@ -45,12 +59,16 @@ async fn an_untouched_log_is_whole() {
     let report = verify(&clinic, &sealer).await;
     assert!(report.is_whole(), "{report:?}");
     clinic.patient("Late", "Comer").await;
-    assert!(verify(&clinic, &sealer).await.is_whole(), "events that wait for their seal are no fault");
+    assert!(
+        verify(&clinic, &sealer).await.is_whole(),
+        "events that wait for their seal are no fault"
+    );
 }
 
 #[tokio::test]
 async fn every_tampering_as_superuser_is_named() {
-    let newest = "(SELECT event_id FROM audit_leaves ORDER BY seal_seq DESC, position DESC LIMIT 1)";
+    let newest =
+        "(SELECT event_id FROM audit_leaves ORDER BY seal_seq DESC, position DESC LIMIT 1)";
     let oldest = "(SELECT event_id FROM audit_leaves ORDER BY seal_seq, position LIMIT 1)";
     let cases = [
         ("an old event changed", format!("UPDATE audit_events SET actor = 'somebody else' WHERE id = {oldest}")),
@@ -67,7 +85,9 @@ async fn every_tampering_as_superuser_is_named() {
     for (what, tampering) in cases {
         let (clinic, sealer) = sealed_clinic().await;
         let mut db = clinic.superuser().await;
-        db.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(tampering))).await.unwrap();
+        db.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(tampering)))
+            .await
+            .unwrap();
         let report = verify(&clinic, &sealer).await;
         assert!(!report.is_whole(), "{what} went unseen");
         println!("{what}: {report}");
@@ -87,7 +107,14 @@ async fn the_web_role_can_neither_change_nor_remove_events() {
     ] {
         let mut tx = clinic.tx().await;
         let refused = tx.conn().execute(statement).await.unwrap_err();
-        assert_eq!(refused.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"), "{statement}");
+        assert_eq!(
+            refused
+                .as_database_error()
+                .and_then(|e| e.code())
+                .as_deref(),
+            Some("42501"),
+            "{statement}"
+        );
     }
 }
 
@@ -99,6 +126,10 @@ async fn events_committed_late_are_sealed_too() {
     clinic.patient("Khumalo", "Thandiwe").await;
     sealer.seal_once().await.unwrap();
     late.commit().await.unwrap();
-    assert_eq!(sealer.seal_once().await.unwrap(), 1, "an event older than the last seal");
+    assert_eq!(
+        sealer.seal_once().await.unwrap(),
+        1,
+        "an event older than the last seal"
+    );
     assert!(verify(&clinic, &sealer).await.is_whole());
 }

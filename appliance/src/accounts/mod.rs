@@ -16,10 +16,16 @@ use axum::routing::{get, post};
 use crate::web::{App, Limits};
 
 /// Templates of this room.
-pub const TEMPLATES: &[(&str, &str)] = &[("accounts/login.html", include_str!("../web/login.html"))];
+pub const TEMPLATES: &[(&str, &str)] =
+    &[("accounts/login.html", include_str!("../web/login.html"))];
 
 /// Pages of this room.
 pub fn routes(limits: &Limits) -> Router<App> {
-    let sign_in = get(pages::show).post(pages::sign_in).layer(limits.sign_in());
-    Router::new().route("/login", sign_in).route("/logout", post(pages::sign_out)).route("/session", get(pages::current))
+    let sign_in = get(pages::show)
+        .post(pages::sign_in)
+        .layer(limits.sign_in());
+    Router::new()
+        .route("/login", sign_in)
+        .route("/logout", post(pages::sign_out))
+        .route("/session", get(pages::current))
 }

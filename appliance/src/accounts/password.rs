@@ -17,13 +17,15 @@ fn hasher() -> Result<Argon2<'static>> {
 /// # Errors
 /// When the system gives no randomness.
 pub fn hash_password(password: &str) -> Result<String> {
-    let hash: argon2::password_hash::phc::PasswordHash =
-        hasher()?.hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
+    let hash: argon2::password_hash::phc::PasswordHash = hasher()?
+        .hash_password(password.as_bytes())
+        .map_err(|e| Error::internal(e.to_string()))?;
     Ok(hash.to_string())
 }
 
 /// A hash that no password fits, so that an unknown name costs as long as a known one.
-static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password(&uuid::Uuid::new_v4().to_string()).unwrap_or_default());
+static NOBODY: LazyLock<String> =
+    LazyLock::new(|| hash_password(&uuid::Uuid::new_v4().to_string()).unwrap_or_default());
 
 /// Checks passwords, few at a time: each check takes 19 MiB.
 #[derive(Clone, Debug)]
@@ -41,12 +43,22 @@ impl Passwords {
     /// # Errors
     /// When the check could not be run.
     pub async fn fits(&self, password: String, hash: Option<String>) -> Result<bool> {
-        let permit = self.0.clone().acquire_owned().await.map_err(Error::internal)?;
+        let permit = self
+            .0
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let text = hash.as_deref().unwrap_or(&NOBODY);
-            let Ok(parsed) = PasswordHash::new(text) else { return Ok(false) };
-            Ok(hasher()?.verify_password(password.as_bytes(), &parsed).is_ok() && hash.is_some())
+            let Ok(parsed) = PasswordHash::new(text) else {
+                return Ok(false);
+            };
+            Ok(hasher()?
+                .verify_password(password.as_bytes(), &parsed)
+                .is_ok()
+                && hash.is_some())
         })
         .await
         .map_err(Error::internal)?

@@ -10,17 +10,25 @@ const LOCKED_FOR: Duration = Duration::minutes(15);
 /// What a wrong password leads to: the new count, and until when the account is closed.
 pub(super) fn after_failure(failures: i32, now: OffsetDateTime) -> (i32, Option<OffsetDateTime>) {
     let failures = failures.saturating_add(1);
-    (failures, (failures % MOST_FAILURES == 0).then(|| now + LOCKED_FOR))
+    (
+        failures,
+        (failures % MOST_FAILURES == 0).then(|| now + LOCKED_FOR),
+    )
 }
 
 /// Seconds until an account opens again, if it is closed.
 pub(super) fn locked_for(until: Option<OffsetDateTime>, now: OffsetDateTime) -> Option<u64> {
-    until.filter(|&u| u > now).map(|u| u64::try_from((u - now).whole_seconds()).unwrap_or(0).max(1))
+    until
+        .filter(|&u| u > now)
+        .map(|u| u64::try_from((u - now).whole_seconds()).unwrap_or(0).max(1))
 }
 
 /// Where to go after signing in: only a path on this site.
 pub(super) fn local_path(next: &str) -> &str {
-    let local = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']) && !next.starts_with("/log");
+    let local = next.starts_with('/')
+        && !next.starts_with("//")
+        && !next.contains(['\\', '\r', '\n'])
+        && !next.starts_with("/log");
     if local { next } else { "/day" }
 }
 
@@ -46,7 +54,15 @@ mod tests {
 
     #[test]
     fn signing_in_never_leads_off_the_site() {
-        for bad in ["https://evil.example", "//evil.example", "/\\evil.example", "evil", "", "/logout", "/login?next=/login"] {
+        for bad in [
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "evil",
+            "",
+            "/logout",
+            "/login?next=/login",
+        ] {
             assert_eq!(local_path(bad), "/day", "{bad}");
         }
         assert_eq!(local_path("/patients/1?tab=notes"), "/patients/1?tab=notes");

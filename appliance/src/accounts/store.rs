@@ -31,14 +31,29 @@ pub(super) async fn login(pool: &PgPool, username: &str) -> Result<Option<Login>
     .await?)
 }
 
-pub(super) async fn set_failures(pool: &PgPool, username: &str, failures: i32, locked_until: Option<OffsetDateTime>) -> Result<()> {
-    sqlx::query!("UPDATE logins SET failures = $2, locked_until = $3 WHERE username = lower($1)", username, failures, locked_until)
-        .execute(pool)
-        .await?;
+pub(super) async fn set_failures(
+    pool: &PgPool,
+    username: &str,
+    failures: i32,
+    locked_until: Option<OffsetDateTime>,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE logins SET failures = $2, locked_until = $3 WHERE username = lower($1)",
+        username,
+        failures,
+        locked_until
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
-pub(super) async fn insert_session(conn: &mut PgConnection, hash: &[u8; 32], login: &Login, now: OffsetDateTime) -> Result<()> {
+pub(super) async fn insert_session(
+    conn: &mut PgConnection,
+    hash: &[u8; 32],
+    login: &Login,
+    now: OffsetDateTime,
+) -> Result<()> {
     sqlx::query!(
         "INSERT INTO sessions (token_hash, practice_id, user_id, created_at, seen_at, expires_at) VALUES ($1, $2, $3, $4, $4, $5)",
         &hash[..],
@@ -49,17 +64,26 @@ pub(super) async fn insert_session(conn: &mut PgConnection, hash: &[u8; 32], log
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query!("DELETE FROM sessions WHERE expires_at < $1", now).execute(conn).await?;
+    sqlx::query!("DELETE FROM sessions WHERE expires_at < $1", now)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
 pub(super) async fn delete_session(conn: &mut PgConnection, hash: &[u8; 32]) -> Result<()> {
-    sqlx::query!("DELETE FROM sessions WHERE token_hash = $1", &hash[..]).execute(conn).await?;
+    sqlx::query!("DELETE FROM sessions WHERE token_hash = $1", &hash[..])
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
 pub(super) async fn insert_token(
-    conn: &mut PgConnection, hash: &[u8; 32], login: &Login, scope: &str, now: OffsetDateTime, expires_at: OffsetDateTime,
+    conn: &mut PgConnection,
+    hash: &[u8; 32],
+    login: &Login,
+    scope: &str,
+    now: OffsetDateTime,
+    expires_at: OffsetDateTime,
 ) -> Result<()> {
     sqlx::query!(
         "INSERT INTO api_tokens (token_hash, practice_id, user_id, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -94,7 +118,11 @@ pub struct NewUser<'a> {
 ///
 /// # Errors
 /// When the log-in name is taken, or the database does not answer.
-pub async fn create_user(conn: &mut PgConnection, practice: PracticeId, user: &NewUser<'_>) -> Result<UserId> {
+pub async fn create_user(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    user: &NewUser<'_>,
+) -> Result<UserId> {
     let id = UserId::random();
     sqlx::query!(
         "INSERT INTO users (practice_id, id, username, display_name, role, practitioner_id) VALUES ($1, $2, $3, $4, $5, $6)",

@@ -29,9 +29,16 @@ pub struct TokenRequest {
 pub async fn create_token(db: &Db, clock: &Clock, request: &TokenRequest) -> Result<String> {
     let now = clock.now();
     let mut problems = Problems::new();
-    let scopes: Vec<&str> = request.scope.split([' ', ',']).filter(|s| !s.is_empty()).collect();
+    let scopes: Vec<&str> = request
+        .scope
+        .split([' ', ','])
+        .filter(|s| !s.is_empty())
+        .collect();
     if scopes.is_empty() || scopes.iter().any(|s| !SCOPES.contains(s)) {
-        problems.add("scope", format!("Use one or more of: {}.", SCOPES.join(", ")));
+        problems.add(
+            "scope",
+            format!("Use one or more of: {}.", SCOPES.join(", ")),
+        );
     }
     let login = store::login(&db.records, &request.user).await?;
     if !login.as_ref().is_some_and(|l| l.active) {
@@ -40,9 +47,20 @@ pub async fn create_token(db: &Db, clock: &Clock, request: &TokenRequest) -> Res
     problems.check()?;
     let login = login.ok_or(Error::NotFound)?;
     let token = new_token();
-    let event = AuditEvent::new(Action::Create, "Token").id(login.user.0).reason(format!("for {}, scope {}", request.user, scopes.join(" ")));
-    let mut tx = PracticeTx::open_with(db, &Actor::system(login.practice, "hadadactl"), now, event).await?;
-    store::insert_token(tx.conn(), &token_hash(&token), &login, &scopes.join(" "), now, now + LIFE).await?;
+    let event = AuditEvent::new(Action::Create, "Token")
+        .id(login.user.0)
+        .reason(format!("for {}, scope {}", request.user, scopes.join(" ")));
+    let mut tx =
+        PracticeTx::open_with(db, &Actor::system(login.practice, "hadadactl"), now, event).await?;
+    store::insert_token(
+        tx.conn(),
+        &token_hash(&token),
+        &login,
+        &scopes.join(" "),
+        now,
+        now + LIFE,
+    )
+    .await?;
     tx.commit().await?;
     Ok(token)
 }

@@ -13,13 +13,19 @@ use crate::db::Db;
 use crate::error::Result;
 
 /// Streams the export; a fault of the database ends the stream with an error, which the verifier sees as a cut.
-pub fn export(db: Db, clock: Clock, sealer: Sealer) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+pub fn export(
+    db: Db,
+    clock: Clock,
+    sealer: Sealer,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
         if let Err(error) = write(&db, &clock, &sealer, &sender).await {
             tracing::error!(error = ?error, "audit export failed");
             // Whoever asked may have gone; then nobody needs the error.
-            let _gone = sender.send(Err(std::io::Error::other(error.to_string()))).await;
+            let _gone = sender
+                .send(Err(std::io::Error::other(error.to_string())))
+                .await;
         }
     });
     ReceiverStream::new(receiver)
@@ -28,13 +34,20 @@ pub fn export(db: Db, clock: Clock, sealer: Sealer) -> impl Stream<Item = Result
 type Sender = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
 async fn send(sender: &Sender, line: String) -> Result<()> {
-    sender.send(Ok(Bytes::from(line))).await.map_err(crate::error::Error::internal)
+    sender
+        .send(Ok(Bytes::from(line)))
+        .await
+        .map_err(crate::error::Error::internal)
 }
 
 async fn write(db: &Db, clock: &Clock, sealer: &Sealer, sender: &Sender) -> Result<()> {
     // One snapshot, so that an event sealed meanwhile is neither missing nor twice there.
-    let mut tx: Transaction<'static, Postgres> = db.records.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let (mut writer, header) = ExportWriter::start(&sealer.public_key(), store::micros(clock.now()));
+    let mut tx: Transaction<'static, Postgres> = db
+        .records
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let (mut writer, header) =
+        ExportWriter::start(&sealer.public_key(), store::micros(clock.now()));
     send(sender, header).await?;
     let mut after = 0;
     loop {
@@ -46,7 +59,11 @@ async fn write(db: &Db, clock: &Clock, sealer: &Sealer, sender: &Sender) -> Resu
             after = seal.seq;
             send(sender, writer.seal(&seal)).await?;
             for row in store::sealed(&mut tx, seal.seq).await? {
-                send(sender, writer.event(row.position, &row.leaf, row.event.as_ref())).await?;
+                send(
+                    sender,
+                    writer.event(row.position, &row.leaf, row.event.as_ref()),
+                )
+                .await?;
             }
         }
     }

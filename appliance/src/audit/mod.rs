@@ -27,5 +27,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
 
 /// Pages of this room.
 pub fn routes() -> Router<App> {
-    Router::new().route("/patients/{id}/audit", get(pages::patient)).route("/admin/audit", get(pages::overview))
+    Router::new()
+        .route("/patients/{id}/audit", get(pages::patient))
+        .route("/admin/audit", get(pages::overview))
 }

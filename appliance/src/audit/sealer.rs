@@ -51,9 +51,15 @@ impl Sealer {
     /// When the file can't be read or has the wrong length.
     pub fn load(db: Db, clock: Clock, key: &Path, head: &Path) -> Result<Self> {
         let bytes = std::fs::read(key).map_err(Error::internal)?;
-        let secret: [u8; 32] =
-            bytes.try_into().map_err(|b: Vec<u8>| Error::internal(format!("{} has {} bytes, not 32", key.display(), b.len())))?;
-        Ok(Self { db, clock, key: SigningKey::from_bytes(&secret), head: head.into() })
+        let secret: [u8; 32] = bytes.try_into().map_err(|b: Vec<u8>| {
+            Error::internal(format!("{} has {} bytes, not 32", key.display(), b.len()))
+        })?;
+        Ok(Self {
+            db,
+            clock,
+            key: SigningKey::from_bytes(&secret),
+            head: head.into(),
+        })
     }
 
     /// The public half of the key.
@@ -75,14 +81,40 @@ impl Sealer {
             return Ok(0);
         }
         let previous = store::newest_seal(&mut tx).await?;
-        let practices: std::collections::HashMap<uuid::Uuid, uuid::Uuid> = rows.iter().map(|e| (e.id, e.practice_id)).collect();
-        let mut leaves: Vec<Leaf> = rows.iter().map(|e: &Event| Leaf { event_id: e.id, hash: e.leaf_hash() }).collect();
+        self.check_head(previous.as_ref()).await?;
+        let practices: std::collections::HashMap<uuid::Uuid, uuid::Uuid> =
+            rows.iter().map(|e| (e.id, e.practice_id)).collect();
+        let mut leaves: Vec<Leaf> = rows
+            .iter()
+            .map(|e: &Event| Leaf {
+                event_id: e.id,
+                hash: e.leaf_hash(),
+            })
+            .collect();
         let now = store::micros(self.clock.now());
-        let seal = Seal::sign(previous.as_ref(), &mut leaves, now, &self.key).map_err(Error::internal)?;
+        let seal =
+            Seal::sign(previous.as_ref(), &mut leaves, now, &self.key).map_err(Error::internal)?;
         store::insert_seal(&mut tx, &seal, &leaves, &practices).await?;
         tx.commit().await?;
-        self.write_head(&Head::sign(&seal, &self.key)).await.map_err(Error::internal)?;
+        self.write_head(&Head::sign(&seal, &self.key))
+            .await
+            .map_err(Error::internal)?;
         Ok(leaves.len())
+    }
+
+    /// Refuses to seal on a chain that does not continue the head outside Postgres: sealing on would hide a cut tail.
+    async fn check_head(&self, newest: Option<&Seal>) -> Result<()> {
+        match tokio::fs::read_to_string(&self.head).await {
+            Ok(json) => {
+                let head = Head::from_json(&json, &self.public_key()).map_err(Error::internal)?;
+                head.check_continued_by(newest).map_err(Error::internal)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && newest.is_none() => Ok(()),
+            Err(e) => Err(Error::internal(format!(
+                "the head file {} can't be read although seals exist: {e}",
+                self.head.display()
+            ))),
+        }
     }
 
     /// Replaces the head file so that a power cut leaves the old or the new one, never half.

@@ -22,7 +22,9 @@ fn instant(micros: i64) -> Result<OffsetDateTime> {
 
 /// One sealer at a time, also across programs.
 pub(super) async fn lock_sealing(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtext('hadada audit sealing'))").execute(conn).await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtext('hadada audit sealing'))")
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -60,7 +62,11 @@ pub(super) async fn newest_seal(conn: &mut PgConnection) -> Result<Option<Seal>>
 }
 
 /// Seals in order after a number; with none, only the newest.
-pub(super) async fn seals_after(conn: &mut PgConnection, after: Option<i64>, limit: i64) -> Result<Vec<Seal>> {
+pub(super) async fn seals_after(
+    conn: &mut PgConnection,
+    after: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Seal>> {
     let rows = sqlx::query!(
         "SELECT seq, count, total, root, previous, sealed_at, signature FROM audit_seals
          WHERE ($1::bigint IS NOT NULL AND seq > $1) OR ($1 IS NULL AND seq = (SELECT max(seq) FROM audit_seals))
@@ -72,7 +78,8 @@ pub(super) async fn seals_after(conn: &mut PgConnection, after: Option<i64>, lim
     .await?;
     rows.into_iter()
         .map(|r| {
-            let wrong = |_| Error::internal("a seal in the database has fields of the wrong length");
+            let wrong =
+                |_| Error::internal("a seal in the database has fields of the wrong length");
             Ok(Seal {
                 seq: r.seq,
                 count: r.count,
@@ -87,9 +94,17 @@ pub(super) async fn seals_after(conn: &mut PgConnection, after: Option<i64>, lim
 }
 
 /// Stores a seal with its leaves and takes its events off the waiting list.
-pub(super) async fn insert_seal(conn: &mut PgConnection, seal: &Seal, leaves: &[Leaf], practices: &HashMap<Uuid, Uuid>) -> Result<()> {
+pub(super) async fn insert_seal(
+    conn: &mut PgConnection,
+    seal: &Seal,
+    leaves: &[Leaf],
+    practices: &HashMap<Uuid, Uuid>,
+) -> Result<()> {
     let events: Vec<Uuid> = leaves.iter().map(|l| l.event_id).collect();
-    let owners: Vec<Uuid> = events.iter().filter_map(|id| practices.get(id).copied()).collect();
+    let owners: Vec<Uuid> = events
+        .iter()
+        .filter_map(|id| practices.get(id).copied())
+        .collect();
     let hashes: Vec<Vec<u8>> = leaves.iter().map(|l| l.hash.to_vec()).collect();
     sqlx::query!(
         "SELECT audit_store_seal($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -128,33 +143,56 @@ pub(super) async fn sealed(conn: &mut PgConnection, seq: i64) -> Result<Vec<Seal
     .await?;
     rows.into_iter()
         .map(|r| {
-            let hash = r.leaf_hash.try_into().map_err(|_| Error::internal("a leaf in the database has the wrong length"))?;
-            let event = r.id.zip(r.practice_id).zip(r.at).map(|((id, practice_id), at)| Event {
-                id,
-                practice_id,
-                at_micros: micros(at),
-                actor: r.actor.unwrap_or_default(),
-                action: r.action.unwrap_or_default(),
-                entity: r.entity.unwrap_or_default(),
-                entity_id: r.entity_id,
-                patient_id: r.patient_id,
-                reason: r.reason.unwrap_or_default(),
-                shown: r.shown.unwrap_or_default(),
-                change: r.change.map(Change::Ciphertext),
-            });
-            Ok(SealedEvent { position: r.position, leaf: Leaf { event_id: r.event_id, hash }, event })
+            let hash = r
+                .leaf_hash
+                .try_into()
+                .map_err(|_| Error::internal("a leaf in the database has the wrong length"))?;
+            let event =
+                r.id.zip(r.practice_id)
+                    .zip(r.at)
+                    .map(|((id, practice_id), at)| Event {
+                        id,
+                        practice_id,
+                        at_micros: micros(at),
+                        actor: r.actor.unwrap_or_default(),
+                        action: r.action.unwrap_or_default(),
+                        entity: r.entity.unwrap_or_default(),
+                        entity_id: r.entity_id,
+                        patient_id: r.patient_id,
+                        reason: r.reason.unwrap_or_default(),
+                        shown: r.shown.unwrap_or_default(),
+                        change: r.change.map(Change::Ciphertext),
+                    });
+            Ok(SealedEvent {
+                position: r.position,
+                leaf: Leaf {
+                    event_id: r.event_id,
+                    hash,
+                },
+                event,
+            })
         })
         .collect()
 }
 
 /// How far sealing has come.
 pub(super) async fn state(conn: &mut PgConnection) -> Result<SealingState> {
-    let row = sqlx::query!("SELECT seq, total, sealed_at FROM audit_seals ORDER BY seq DESC LIMIT 1").fetch_optional(conn).await?;
-    Ok(row.map_or(SealingState { sealed: 0, seq: 0, sealed_at: None }, |r| SealingState {
-        sealed: r.total,
-        seq: r.seq,
-        sealed_at: Some(r.sealed_at),
-    }))
+    let row =
+        sqlx::query!("SELECT seq, total, sealed_at FROM audit_seals ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.map_or(
+        SealingState {
+            sealed: 0,
+            seq: 0,
+            sealed_at: None,
+        },
+        |r| SealingState {
+            sealed: r.total,
+            seq: r.seq,
+            sealed_at: Some(r.sealed_at),
+        },
+    ))
 }
 
 /// What waits for its seal.
@@ -171,8 +209,13 @@ pub struct Waiting {
 /// # Errors
 /// When the database does not answer.
 pub async fn waiting(db: &crate::db::Db) -> Result<Waiting> {
-    let row = sqlx::query!(r#"SELECT events AS "events!", oldest FROM audit_waiting()"#).fetch_one(&db.records).await?;
-    Ok(Waiting { events: row.events, oldest: row.oldest })
+    let row = sqlx::query!(r#"SELECT events AS "events!", oldest FROM audit_waiting()"#)
+        .fetch_one(&db.records)
+        .await?;
+    Ok(Waiting {
+        events: row.events,
+        oldest: row.oldest,
+    })
 }
 
 /// Which events a page shows.
@@ -206,7 +249,11 @@ pub(super) struct Entry {
 }
 
 /// The practice's events, newest first.
-pub(super) async fn find(conn: &mut PgConnection, filter: &Filter, limit: i32) -> Result<Vec<Entry>> {
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    limit: i32,
+) -> Result<Vec<Entry>> {
     let (at, id) = filter.before.unzip();
     Ok(sqlx::query_as!(
         Entry,
@@ -232,12 +279,17 @@ pub(super) async fn find(conn: &mut PgConnection, filter: &Filter, limit: i32) -
 
 /// A patient's name, `Khumalo, Thandiwe`.
 pub(super) async fn patient_name(conn: &mut PgConnection, id: PatientId) -> Result<Option<String>> {
-    let name = sqlx::query_scalar!(r#"SELECT family_name || ', ' || given_name AS "name!" FROM patients WHERE id = $1"#, id.0);
+    let name = sqlx::query_scalar!(
+        r#"SELECT family_name || ', ' || given_name AS "name!" FROM patients WHERE id = $1"#,
+        id.0
+    );
     Ok(name.fetch_optional(conn).await?)
 }
 
 /// The practice's people, by name.
 pub(super) async fn people(conn: &mut PgConnection) -> Result<Vec<(Uuid, String)>> {
-    let rows = sqlx::query!("SELECT id, display_name FROM users ORDER BY display_name, id").fetch_all(conn).await?;
+    let rows = sqlx::query!("SELECT id, display_name FROM users ORDER BY display_name, id")
+        .fetch_all(conn)
+        .await?;
     Ok(rows.into_iter().map(|r| (r.id, r.display_name)).collect())
 }

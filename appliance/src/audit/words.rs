@@ -31,7 +31,11 @@ pub(super) fn what(action: &str, entity: &str, shown: i32, about: bool) -> Strin
         return "Looked for patients and saw none".into();
     }
     if action == "read" && shown > 0 {
-        let patients = if shown == 1 { "1 patient".to_owned() } else { format!("{shown} patients") };
+        let patients = if shown == 1 {
+            "1 patient".to_owned()
+        } else {
+            format!("{shown} patients")
+        };
         return match entity {
             "Appointment" => format!("Saw bookings of {patients}"),
             "Encounter" => format!("Saw visits of {patients}"),
@@ -44,7 +48,9 @@ pub(super) fn what(action: &str, entity: &str, shown: i32, about: bool) -> Strin
         ("execute", "Session") => "Signed in or out".into(),
         ("refuse", "Session") => "Was refused at sign-in".into(),
         ("execute", "Draft") => "Had a note drafted".into(),
-        ("execute", "Note" | "Composition" | "Encounter") => "Signed or finished a visit's note".into(),
+        ("execute", "Note" | "Composition" | "Encounter") => {
+            "Signed or finished a visit's note".into()
+        }
         ("execute", "Invoice") => "Printed or sent an invoice".into(),
         ("create", _) => format!("Added {}", thing(entity)),
         ("read", _) => format!("Opened {}", thing(entity)),
@@ -57,7 +63,11 @@ pub(super) fn what(action: &str, entity: &str, shown: i32, about: bool) -> Strin
 
 /// A part of the box that acted by itself, or a person's name.
 pub(super) fn who(name: &str, role: Option<&str>) -> String {
-    if role.is_some() { name.to_owned() } else { format!("The box ({name})") }
+    if role.is_some() {
+        name.to_owned()
+    } else {
+        format!("The box ({name})")
+    }
 }
 
 #[cfg(test)]
@@ -66,14 +76,35 @@ mod tests {
 
     #[test]
     fn events_read_as_sentences() {
-        assert_eq!(what("read", "Patient", 0, true), "Opened the patient's record");
-        assert_eq!(what("read", "Patient", 0, false), "Looked for patients and saw none");
-        assert_eq!(what("read", "Patient", 12, false), "Saw 12 patients in a list");
-        assert_eq!(what("create", "Patient", 0, true), "Added the patient's record");
-        assert_eq!(what("delete", "AllergyIntolerance", 0, true), "Ended an allergy");
-        assert_eq!(what("read", "Appointment", 1, false), "Saw bookings of 1 patient");
+        assert_eq!(
+            what("read", "Patient", 0, true),
+            "Opened the patient's record"
+        );
+        assert_eq!(
+            what("read", "Patient", 0, false),
+            "Looked for patients and saw none"
+        );
+        assert_eq!(
+            what("read", "Patient", 12, false),
+            "Saw 12 patients in a list"
+        );
+        assert_eq!(
+            what("create", "Patient", 0, true),
+            "Added the patient's record"
+        );
+        assert_eq!(
+            what("delete", "AllergyIntolerance", 0, true),
+            "Ended an allergy"
+        );
+        assert_eq!(
+            what("read", "Appointment", 1, false),
+            "Saw bookings of 1 patient"
+        );
         assert_eq!(what("execute", "Session", 0, false), "Signed in or out");
         assert_eq!(who("backup", None), "The box (backup)");
-        assert_eq!(who("Naledi Mokoena", Some("practitioner")), "Naledi Mokoena");
+        assert_eq!(
+            who("Naledi Mokoena", Some("practitioner")),
+            "Naledi Mokoena"
+        );
     }
 }

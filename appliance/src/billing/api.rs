@@ -183,23 +183,52 @@ impl From<Invoice> for InvoiceBody {
     (status = 409, description = "Lines were sent for a visit that has its invoice already"),
     (status = 422, description = "A field breaks a rule; `errors` names it"),
 ))]
-pub(super) async fn create(State(app): State<App>, session: Session, JsonBody(body): JsonBody<NewInvoiceBody>) -> Result<Response> {
+pub(super) async fn create(
+    State(app): State<App>,
+    session: Session,
+    JsonBody(body): JsonBody<NewInvoiceBody>,
+) -> Result<Response> {
     let visit = match (body.encounter_id, body.appointment_id) {
         (Some(id), None) => Visit::Encounter(id),
         (None, Some(id)) => Visit::Appointment(id),
-        (None, None) => return Err(Error::field("encounter_id", "Send encounter_id or appointment_id.")),
-        (Some(_), Some(_)) => return Err(Error::field("appointment_id", "Send either encounter_id or appointment_id, not both.")),
+        (None, None) => {
+            return Err(Error::field(
+                "encounter_id",
+                "Send encounter_id or appointment_id.",
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(Error::field(
+                "appointment_id",
+                "Send either encounter_id or appointment_id, not both.",
+            ));
+        }
     };
     let lines = body.lines.map(|lines| {
         lines
             .into_iter()
-            .map(|l| NewLine { description: l.description, quantity: l.quantity, unit_price: l.unit_price, tariff_code: l.tariff_code, icd10: l.icd10 })
+            .map(|l| NewLine {
+                description: l.description,
+                quantity: l.quantity,
+                unit_price: l.unit_price,
+                tariff_code: l.tariff_code,
+                icd10: l.icd10,
+            })
             .collect()
     });
     let issued = issue(&app, &session, visit, &body.icd10, lines).await?;
     let invoice = pages::read(&app, &session, issued.id, Action::Read, "API").await?;
-    let status = if issued.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, [(header::LOCATION, format!("/api/v1/invoices/{}", issued.id))], Json(InvoiceBody::from(invoice))).into_response())
+    let status = if issued.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((
+        status,
+        [(header::LOCATION, format!("/api/v1/invoices/{}", issued.id))],
+        Json(InvoiceBody::from(invoice)),
+    )
+        .into_response())
 }
 
 #[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
@@ -220,7 +249,11 @@ pub(super) struct ListParams {
 
 /// Lists invoices, newest first.
 #[utoipa::path(get, path = "/api/v1/invoices", tag = "invoices", params(ListParams), responses((status = 200, body = List<InvoiceSummary>)))]
-pub(super) async fn list(State(app): State<App>, session: Session, Query(params): Query<ListParams>) -> Result<Json<List<InvoiceSummary>>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    session: Session,
+    Query(params): Query<ListParams>,
+) -> Result<Json<List<InvoiceSummary>>> {
     session.require(Permission::ViewBilling)?;
     let mut problems = Problems::new();
     let q = optional_text(&mut problems, "q", Some(&params.q), 80);
@@ -230,12 +263,26 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(params)
     }
     problems.check()?;
     let mut tx = app.begin(&session).await?;
-    let wanted = store::Wanted { search: pages::search(&app, &mut tx, &q).await?, settlement: params.status, patient: params.patient_id };
+    let wanted = store::Wanted {
+        search: pages::search(&app, &mut tx, &q).await?,
+        settlement: params.status,
+        patient: params.patient_id,
+    };
     let invoices = store::list(tx.conn(), &wanted, params.cursor, limit).await?;
-    let shown = invoices.iter().map(|i| i.patient.0).collect::<std::collections::BTreeSet<_>>();
-    tx.record(AuditEvent::new(Action::Read, "Invoice").reason("API list").shown(shown)).await?;
+    let shown = invoices
+        .iter()
+        .map(|i| i.patient.0)
+        .collect::<std::collections::BTreeSet<_>>();
+    tx.record(
+        AuditEvent::new(Action::Read, "Invoice")
+            .reason("API list")
+            .shown(shown),
+    )
+    .await?;
     tx.commit().await?;
-    let next = (i64::try_from(invoices.len()).unwrap_or_default() == limit).then(|| invoices.last().map(|i| i.number.to_string())).flatten();
+    let next = (i64::try_from(invoices.len()).unwrap_or_default() == limit)
+        .then(|| invoices.last().map(|i| i.number.to_string()))
+        .flatten();
     let items = invoices
         .into_iter()
         .map(|i| InvoiceSummary {
@@ -260,6 +307,14 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(params)
     (status = 200, body = InvoiceBody),
     (status = 404, description = "No such invoice in this practice"),
 ))]
-pub(super) async fn show(State(app): State<App>, session: Session, Path(id): Path<InvoiceId>) -> Result<Json<InvoiceBody>> {
-    Ok(Json(pages::read(&app, &session, id, Action::Read, "API").await?.into()))
+pub(super) async fn show(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<InvoiceId>,
+) -> Result<Json<InvoiceBody>> {
+    Ok(Json(
+        pages::read(&app, &session, id, Action::Read, "API")
+            .await?
+            .into(),
+    ))
 }

@@ -22,8 +22,12 @@ impl InvoiceNumber {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().to_lowercase();
-        let digits = text.strip_prefix("inv").unwrap_or(&text).trim_start_matches([' ', '-', '#']);
-        let number = (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())??;
+        let digits = text
+            .strip_prefix("inv")
+            .unwrap_or(&text)
+            .trim_start_matches([' ', '-', '#']);
+        let number = (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| digits.parse().ok())??;
         (number > 0).then_some(Self(number))
     }
 }
@@ -40,7 +44,9 @@ impl std::fmt::Display for ReceiptNumber {
 }
 
 /// How far an invoice is paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Settlement {
     /// Nothing is paid yet.
@@ -83,7 +89,9 @@ impl Settlement {
 }
 
 /// How money came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Notes and coins.
@@ -258,7 +266,11 @@ impl Invoice {
     /// What the paper is called: only a VAT vendor may issue a tax invoice (VAT Act, section 20).
     #[must_use]
     pub fn heading(&self) -> &'static str {
-        if self.supplier.vat_number.is_empty() { "Invoice" } else { "Tax invoice" }
+        if self.supplier.vat_number.is_empty() {
+            "Invoice"
+        } else {
+            "Tax invoice"
+        }
     }
 }
 
@@ -269,7 +281,11 @@ mod tests {
     #[test]
     fn a_number_is_found_however_it_is_typed() {
         for text in ["INV-000123", "inv 123", "#123", " 123 ", "INV000123"] {
-            assert_eq!(InvoiceNumber::parse(text), Some(InvoiceNumber(123)), "{text}");
+            assert_eq!(
+                InvoiceNumber::parse(text),
+                Some(InvoiceNumber(123)),
+                "{text}"
+            );
         }
         for text in ["", "INV-", "0", "12a", "khumalo", "99999999999", "-"] {
             assert_eq!(InvoiceNumber::parse(text), None, "{text}");

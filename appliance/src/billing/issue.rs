@@ -51,27 +51,52 @@ pub struct Issued {
 /// # Errors
 /// [`Error::NotFound`] for a visit of another practice, [`Error::Invalid`] naming each field that breaks a rule,
 /// [`Error::Conflict`] when hand-typed lines are sent for a visit that has its invoice already.
-pub async fn issue(app: &App, session: &Session, visit: Visit, icd10: &str, lines: Option<Vec<NewLine>>) -> Result<Issued> {
+pub async fn issue(
+    app: &App,
+    session: &Session,
+    visit: Visit,
+    icd10: &str,
+    lines: Option<Vec<NewLine>>,
+) -> Result<Issued> {
     session.require(Permission::Bill)?;
     let mut tx = app.begin(session).await?;
     let encounter = match visit {
         Visit::Encounter(id) => id,
-        Visit::Appointment(id) => match store::visits_of(tx.conn(), id).await?.ok_or(Error::NotFound)?.as_slice() {
+        Visit::Appointment(id) => match store::visits_of(tx.conn(), id)
+            .await?
+            .ok_or(Error::NotFound)?
+            .as_slice()
+        {
             [one] => *one,
-            [] => return Err(Error::field("appointment_id", "This booking has no visit yet. Open the visit first, then invoice it.")),
-            _ => return Err(Error::field("appointment_id", "This is a class with several patients. Send the encounter_id of the one to invoice.")),
+            [] => {
+                return Err(Error::field(
+                    "appointment_id",
+                    "This booking has no visit yet. Open the visit first, then invoice it.",
+                ));
+            }
+            _ => {
+                return Err(Error::field(
+                    "appointment_id",
+                    "This is a class with several patients. Send the encounter_id of the one to invoice.",
+                ));
+            }
         },
     };
     let facts = store::visit(tx.conn(), encounter).await?;
     let service_date = clock::local(facts.started_at).0;
     let rates = store::vat_rates(tx.conn()).await?;
-    let rate = rules::vat_rate(facts.vendor, &rates, service_date)
-        .ok_or_else(|| Error::conflict("No VAT rate is known for the date of this visit. Correct the visit's date first."))?;
+    let rate = rules::vat_rate(facts.vendor, &rates, service_date).ok_or_else(|| {
+        Error::conflict(
+            "No VAT rate is known for the date of this visit. Correct the visit's date first.",
+        )
+    })?;
     let by_hand = lines.is_some();
     let unpriced = match lines {
         None => {
             let mut problems = Problems::new();
-            let icd10 = problems.take("icd10", rules::icd10(icd10)).unwrap_or_default();
+            let icd10 = problems
+                .take("icd10", rules::icd10(icd10))
+                .unwrap_or_default();
             problems.check()?;
             vec![rules::Unpriced {
                 service_date,
@@ -85,7 +110,10 @@ pub async fn issue(app: &App, session: &Session, visit: Visit, icd10: &str, line
         }
         Some(lines) => check_lines(lines, service_date)?,
     };
-    let lines: Vec<Line> = unpriced.into_iter().map(|l| rules::price(l, rate)).collect();
+    let lines: Vec<Line> = unpriced
+        .into_iter()
+        .map(|l| rules::price(l, rate))
+        .collect();
     let sums = rules::totals(&lines);
     rules::check_total(sums.total).map_err(|sentence| Error::field("lines", sentence))?;
     let key = app.keys.patient(tx.practice(), facts.patient).await?;
@@ -95,7 +123,9 @@ pub async fn issue(app: &App, session: &Session, visit: Visit, icd10: &str, line
     let number = store::take_invoice_number(tx.conn(), practice).await?;
     if let Some(id) = store::invoice_of(tx.conn(), encounter).await? {
         if by_hand {
-            return Err(Error::conflict("This visit has its invoice already; lines can't be added to it."));
+            return Err(Error::conflict(
+                "This visit has its invoice already; lines can't be added to it.",
+            ));
         }
         return Ok(Issued { id, created: false });
     }
@@ -119,7 +149,13 @@ pub async fn issue(app: &App, session: &Session, visit: Visit, icd10: &str, line
         })).collect::<Vec<_>>(),
     }});
     let sealed = key.seal_text(Place::new("audit_events.change", id.0), &change.to_string())?;
-    tx.record(AuditEvent::new(Action::Create, "Invoice").id(id.0).patient(facts.patient).change(sealed)).await?;
+    tx.record(
+        AuditEvent::new(Action::Create, "Invoice")
+            .id(id.0)
+            .patient(facts.patient)
+            .change(sealed),
+    )
+    .await?;
     tx.announce("invoice", id.0).await?;
     tx.commit().await?;
     Ok(Issued { id, created: true })
@@ -128,10 +164,16 @@ pub async fn issue(app: &App, session: &Session, visit: Visit, icd10: &str, line
 /// Checks hand-typed lines; every broken rule is named as `lines[N].field`.
 fn check_lines(lines: Vec<NewLine>, service_date: time::Date) -> Result<Vec<rules::Unpriced>> {
     if lines.is_empty() {
-        return Err(Error::field("lines", "Send at least one line, or leave lines out to use the session type's price."));
+        return Err(Error::field(
+            "lines",
+            "Send at least one line, or leave lines out to use the session type's price.",
+        ));
     }
     if lines.len() > rules::MOST_LINES {
-        return Err(Error::field("lines", format!("An invoice has at most {} lines.", rules::MOST_LINES)));
+        return Err(Error::field(
+            "lines",
+            format!("An invoice has at most {} lines.", rules::MOST_LINES),
+        ));
     }
     let mut problems = Problems::new();
     let mut checked = Vec::with_capacity(lines.len());
@@ -150,7 +192,8 @@ fn check_lines(lines: Vec<NewLine>, service_date: time::Date) -> Result<Vec<rule
         };
         let description = text("description", &line.description, 200, true);
         let tariff_code = text("tariff_code", &line.tariff_code, 20, false);
-        let mut rule = |field: &str, sentence: String| problems.add(format!("lines[{at}].{field}"), sentence);
+        let mut rule =
+            |field: &str, sentence: String| problems.add(format!("lines[{at}].{field}"), sentence);
         let icd10 = rules::icd10(&line.icd10).unwrap_or_else(|e| {
             rule("icd10", e);
             String::new()
@@ -163,7 +206,15 @@ fn check_lines(lines: Vec<NewLine>, service_date: time::Date) -> Result<Vec<rule
             rule("unit_price", e);
             Rand::ZERO
         });
-        checked.push(rules::Unpriced { service_date, session_type_id: None, tariff_code, icd10, description, quantity, unit_price });
+        checked.push(rules::Unpriced {
+            service_date,
+            session_type_id: None,
+            tariff_code,
+            icd10,
+            description,
+            quantity,
+            unit_price,
+        });
     }
     problems.check()?;
     Ok(checked)
@@ -189,7 +240,12 @@ pub struct Paying {
 ///
 /// # Errors
 /// [`Error::NotFound`] for an invoice of another practice, [`Error::Invalid`] naming each field that breaks a rule.
-pub async fn pay(app: &App, session: &Session, invoice: InvoiceId, form: &Paying) -> Result<PaymentId> {
+pub async fn pay(
+    app: &App,
+    session: &Session,
+    invoice: InvoiceId,
+    form: &Paying,
+) -> Result<PaymentId> {
     session.require(Permission::Bill)?;
     let mut tx = app.begin(session).await?;
     let practice = tx.practice();
@@ -203,18 +259,42 @@ pub async fn pay(app: &App, session: &Session, invoice: InvoiceId, form: &Paying
     }
     let due: Invoice = store::invoice(tx.conn(), invoice).await?;
     let mut problems = Problems::new();
-    let amount = problems.take("amount", Rand::parse(&form.amount).map_err(str::to_owned).and_then(|amount| rules::check_payment(due.balance(), amount).map(|()| amount)));
-    let method = problems.take("method", Method::from_text(&form.method).ok_or("Choose cash, card or EFT."));
-    let reference = crate::web::optional_text(&mut problems, "reference", Some(&form.reference), 80);
+    let amount = problems.take(
+        "amount",
+        Rand::parse(&form.amount)
+            .map_err(str::to_owned)
+            .and_then(|amount| rules::check_payment(due.balance(), amount).map(|()| amount)),
+    );
+    let method = problems.take(
+        "method",
+        Method::from_text(&form.method).ok_or("Choose cash, card or EFT."),
+    );
+    let reference =
+        crate::web::optional_text(&mut problems, "reference", Some(&form.reference), 80);
     let (Some(amount), Some(method)) = (amount, method) else {
         return Err(Error::Invalid(problems.into_fields()));
     };
     problems.check()?;
-    let new = store::NewPayment { id, invoice, receipt, amount, method, reference: &reference, at: tx.now(), by: session.user_id };
+    let new = store::NewPayment {
+        id,
+        invoice,
+        receipt,
+        amount,
+        method,
+        reference: &reference,
+        at: tx.now(),
+        by: session.user_id,
+    };
     store::insert_payment(tx.conn(), practice, &new).await?;
     let change = serde_json::json!({ "old": null, "new": { "receipt": receipt.to_string(), "amount": amount, "method": method, "reference": reference } });
     let sealed = key.seal_text(Place::new("audit_events.change", id.0), &change.to_string())?;
-    tx.record(AuditEvent::new(Action::Create, "Payment").id(id.0).patient(patient).change(sealed)).await?;
+    tx.record(
+        AuditEvent::new(Action::Create, "Payment")
+            .id(id.0)
+            .patient(patient)
+            .change(sealed),
+    )
+    .await?;
     tx.announce("invoice", invoice.0).await?;
     tx.commit().await?;
     Ok(id)
@@ -225,5 +305,9 @@ pub async fn pay(app: &App, session: &Session, invoice: InvoiceId, form: &Paying
 /// # Errors
 /// [`Error::NotFound`] for an invoice of another practice.
 pub async fn balance(app: &App, session: &Session, invoice: InvoiceId) -> Result<Rand> {
-    Ok(super::pages::read(app, session, invoice, Action::Read, "balance").await?.balance())
+    Ok(
+        super::pages::read(app, session, invoice, Action::Read, "balance")
+            .await?
+            .balance(),
+    )
 }

@@ -22,8 +22,10 @@ use utoipa_axum::routes;
 use crate::web::App;
 
 /// Templates of this room.
-pub const TEMPLATES: &[(&str, &str)] =
-    &[("billing/list.html", include_str!("list.html")), ("billing/invoice.html", include_str!("invoice.html"))];
+pub const TEMPLATES: &[(&str, &str)] = &[
+    ("billing/list.html", include_str!("list.html")),
+    ("billing/invoice.html", include_str!("invoice.html")),
+];
 
 /// Pages of this room.
 pub fn routes() -> Router<App> {
@@ -36,7 +38,9 @@ pub fn routes() -> Router<App> {
 
 /// JSON API of this room.
 pub fn api_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(api::create, api::list)).routes(routes!(api::show))
+    OpenApiRouter::new()
+        .routes(routes!(api::create, api::list))
+        .routes(routes!(api::show))
 }
 
 #[cfg(test)]
@@ -47,7 +51,11 @@ mod tests {
         let templates = crate::web::Templates::new(&[super::TEMPLATES]).unwrap();
         for sample in P::samples() {
             let text = templates.render(&sample).unwrap();
-            assert!(!text.contains("style=") && !text.contains(" onclick"), "the security policy forbids inline code: {}", P::TEMPLATE);
+            assert!(
+                !text.contains("style=") && !text.contains(" onclick"),
+                "the security policy forbids inline code: {}",
+                P::TEMPLATE
+            );
         }
     }
 

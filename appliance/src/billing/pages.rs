@@ -95,7 +95,11 @@ impl From<Settlement> for Badge {
             Settlement::Part => ("warn", "circle-dashed"),
             Settlement::Unpaid => ("quiet", "wallet"),
         };
-        Self { label: settlement.label(), state, icon }
+        Self {
+            label: settlement.label(),
+            state,
+            icon,
+        }
     }
 }
 
@@ -138,15 +142,30 @@ impl Page for ListPage {
             amount: "R 747,50".into(),
         };
         vec![
-            page(Settlement::ALL.into_iter().map(row).collect(), vec![visit], Some("/invoices?before=12".into())),
+            page(
+                Settlement::ALL.into_iter().map(row).collect(),
+                vec![visit],
+                Some("/invoices?before=12".into()),
+            ),
             page(Vec::new(), Vec::new(), None),
-            Self { q: "khum".into(), status: "paid", may_bill: false, ..page(Vec::new(), Vec::new(), None) },
+            Self {
+                q: "khum".into(),
+                status: "paid",
+                may_bill: false,
+                ..page(Vec::new(), Vec::new(), None)
+            },
         ]
     }
 }
 
 fn choices() -> Vec<Choice> {
-    Settlement::ALL.into_iter().map(|s| Choice { value: s.text(), label: s.label() }).collect()
+    Settlement::ALL
+        .into_iter()
+        .map(|s| Choice {
+            value: s.text(),
+            label: s.label(),
+        })
+        .collect()
 }
 
 fn family_first(family: &str, given: &str) -> String {
@@ -154,43 +173,83 @@ fn family_first(family: &str, given: &str) -> String {
 }
 
 /// Turns what was typed into what the store looks for.
-pub(super) async fn search(app: &App, tx: &mut PracticeTx, typed: &str) -> Result<Option<(Option<InvoiceNumber>, Vec<Uuid>)>> {
+pub(super) async fn search(
+    app: &App,
+    tx: &mut PracticeTx,
+    typed: &str,
+) -> Result<Option<(Option<InvoiceNumber>, Vec<Uuid>)>> {
     if typed.is_empty() {
         return Ok(None);
     }
     // A number is looked up as an invoice's first; as a file, phone or identity number only when no invoice can have it.
     let number = InvoiceNumber::parse(typed);
-    let patients = if number.is_some() { Vec::new() } else { patients::matching(app, tx, typed, FITTING).await? };
+    let patients = if number.is_some() {
+        Vec::new()
+    } else {
+        patients::matching(app, tx, typed, FITTING).await?
+    };
     Ok(Some((number, patients.into_iter().map(|p| p.0).collect())))
 }
 
-pub(super) async fn list(State(app): State<App>, session: Session, Query(query): Query<ListQuery>) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<App>,
+    session: Session,
+    Query(query): Query<ListQuery>,
+) -> Result<Response> {
     session.require(Permission::ViewBilling)?;
     let mut problems = Problems::new();
     let q = optional_text(&mut problems, "q", Some(&query.q), 80);
     problems.check()?;
     let settlement = Settlement::from_text(&query.status);
     let mut tx = app.begin(&session).await?;
-    let wanted = store::Wanted { search: search(&app, &mut tx, &q).await?, settlement, patient: None };
+    let wanted = store::Wanted {
+        search: search(&app, &mut tx, &q).await?,
+        settlement,
+        patient: None,
+    };
     let invoices = store::list(tx.conn(), &wanted, query.before, PAGE).await?;
     let (count, total, due) = store::sums(tx.conn(), &wanted).await?;
     // The visits that wait stand above the whole list, not above a search or its second page.
     let may_bill = session.may(Permission::Bill);
     let first = may_bill && q.is_empty() && settlement.is_none() && query.before.is_none();
-    let (visits, waiting_count) = if first { store::unbilled(tx.conn(), WAITING).await? } else { (Vec::new(), 0) };
+    let (visits, waiting_count) = if first {
+        store::unbilled(tx.conn(), WAITING).await?
+    } else {
+        (Vec::new(), 0)
+    };
     let rates = store::vat_rates(tx.conn()).await?;
-    let shown = invoices.iter().map(|i| i.patient.0).chain(visits.iter().map(|v| v.patient.0)).collect::<std::collections::BTreeSet<_>>();
-    tx.record(AuditEvent::new(Action::Read, "Invoice").reason("list").shown(shown)).await?;
+    let shown = invoices
+        .iter()
+        .map(|i| i.patient.0)
+        .chain(visits.iter().map(|v| v.patient.0))
+        .collect::<std::collections::BTreeSet<_>>();
+    tx.record(
+        AuditEvent::new(Action::Read, "Invoice")
+            .reason("list")
+            .shown(shown),
+    )
+    .await?;
     tx.commit().await?;
-    let next = (i64::try_from(invoices.len()).unwrap_or_default() == PAGE).then(|| invoices.last()).flatten().map(|last| {
-        let status = settlement.map_or("", Settlement::text);
-        let query = [("q", q.as_str()), ("status", status), ("before", &last.number.to_string())];
-        format!("/invoices?{}", serde_urlencoded::to_string(query).unwrap_or_default())
-    });
+    let next = (i64::try_from(invoices.len()).unwrap_or_default() == PAGE)
+        .then(|| invoices.last())
+        .flatten()
+        .map(|last| {
+            let status = settlement.map_or("", Settlement::text);
+            let query = [
+                ("q", q.as_str()),
+                ("status", status),
+                ("before", &last.number.to_string()),
+            ];
+            format!(
+                "/invoices?{}",
+                serde_urlencoded::to_string(query).unwrap_or_default()
+            )
+        });
     let waiting = visits
         .into_iter()
         .map(|v| {
-            let rate = rules::vat_rate(v.vendor, &rates, clock::local(v.started_at).0).unwrap_or_default();
+            let rate =
+                rules::vat_rate(v.vendor, &rates, clock::local(v.started_at).0).unwrap_or_default();
             let amount = v.price + crate::money::Rand::rounded(v.price.amount() * rate);
             WaitingVisit {
                 encounter: v.encounter.0,
@@ -242,8 +301,19 @@ pub(super) struct Create {
     icd10: String,
 }
 
-pub(super) async fn create(State(app): State<App>, session: Session, Form(form): Form<Create>) -> Result<Redirect> {
-    let issued = issue(&app, &session, Visit::Encounter(form.encounter_id), &form.icd10, None).await?;
+pub(super) async fn create(
+    State(app): State<App>,
+    session: Session,
+    Form(form): Form<Create>,
+) -> Result<Redirect> {
+    let issued = issue(
+        &app,
+        &session,
+        Visit::Encounter(form.encounter_id),
+        &form.icd10,
+        None,
+    )
+    .await?;
     Ok(Redirect::to(&format!("/invoices/{}", issued.id)))
 }
 
@@ -315,20 +385,45 @@ struct PaperPayment {
 }
 
 fn filled(pairs: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
-    pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+    pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
 }
 
 fn joined(parts: &[&str]) -> String {
-    parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" ")
+    parts
+        .iter()
+        .filter(|p| !p.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 impl From<&Invoice> for Paper {
     fn from(invoice: &Invoice) -> Self {
-        let (supplier, patient, treating) = (&invoice.supplier, &invoice.patient, &invoice.practitioner);
-        let mut percents: Vec<String> = invoice.lines.iter().map(|l| (l.vat_rate * rust_decimal::Decimal::ONE_HUNDRED).normalize().to_string()).collect();
+        let (supplier, patient, treating) =
+            (&invoice.supplier, &invoice.patient, &invoice.practitioner);
+        let mut percents: Vec<String> = invoice
+            .lines
+            .iter()
+            .map(|l| {
+                (l.vat_rate * rust_decimal::Decimal::ONE_HUNDRED)
+                    .normalize()
+                    .to_string()
+            })
+            .collect();
         percents.dedup();
-        let hpcsa = if treating.hpcsa_number.is_empty() { String::new() } else { format!(", HPCSA {}", treating.hpcsa_number) };
-        let bhf = if treating.bhf_number.is_empty() { String::new() } else { format!(", practice no. {}", treating.bhf_number) };
+        let hpcsa = if treating.hpcsa_number.is_empty() {
+            String::new()
+        } else {
+            format!(", HPCSA {}", treating.hpcsa_number)
+        };
+        let bhf = if treating.bhf_number.is_empty() {
+            String::new()
+        } else {
+            format!(", practice no. {}", treating.bhf_number)
+        };
         Self {
             heading: invoice.heading(),
             number: invoice.number.to_string(),
@@ -347,7 +442,10 @@ impl From<&Invoice> for Paper {
                 ("Born", clock::date_text(patient.birth_date)),
                 ("File", patient.file_number.clone()),
                 ("Address", patient.address.clone()),
-                ("Scheme", joined(&[&patient.scheme_name, &patient.scheme_plan])),
+                (
+                    "Scheme",
+                    joined(&[&patient.scheme_name, &patient.scheme_plan]),
+                ),
                 ("Member no.", patient.member_number.clone()),
                 ("Dependant", patient.dependant_code.clone()),
             ]),
@@ -367,7 +465,9 @@ impl From<&Invoice> for Paper {
                 .collect(),
             net: invoice.net.to_string(),
             vat_label: match percents.as_slice() {
-                [one] if supplier.vat_number.is_empty() && one == "0" => "VAT (not a VAT vendor)".into(),
+                [one] if supplier.vat_number.is_empty() && one == "0" => {
+                    "VAT (not a VAT vendor)".into()
+                }
                 [one] => format!("VAT {}\u{a0}%", one.replace('.', ",")),
                 _ => "VAT".into(),
             },
@@ -447,33 +547,73 @@ impl Page for InvoicePage {
             may_pay: settlement != Settlement::Paid,
             methods: methods(),
             errors,
-            typed: Typed { amount: "747,50".into(), ..Typed::default() },
+            typed: Typed {
+                amount: "747,50".into(),
+                ..Typed::default()
+            },
         };
-        let wrong = BTreeMap::from([("amount".to_owned(), "The amount is more than the balance.".to_owned())]);
-        vec![page(Settlement::Unpaid, BTreeMap::new()), page(Settlement::Unpaid, wrong), page(Settlement::Paid, BTreeMap::new())]
+        let wrong = BTreeMap::from([(
+            "amount".to_owned(),
+            "The amount is more than the balance.".to_owned(),
+        )]);
+        vec![
+            page(Settlement::Unpaid, BTreeMap::new()),
+            page(Settlement::Unpaid, wrong),
+            page(Settlement::Paid, BTreeMap::new()),
+        ]
     }
 }
 
 fn methods() -> Vec<Choice> {
-    Method::ALL.into_iter().map(|m| Choice { value: m.text(), label: m.label() }).collect()
+    Method::ALL
+        .into_iter()
+        .map(|m| Choice {
+            value: m.text(),
+            label: m.label(),
+        })
+        .collect()
 }
 
 /// Loads an invoice for showing it, and notes that it was.
-pub(super) async fn read(app: &App, session: &Session, id: InvoiceId, action: Action, how: &'static str) -> Result<Invoice> {
+pub(super) async fn read(
+    app: &App,
+    session: &Session,
+    id: InvoiceId,
+    action: Action,
+    how: &'static str,
+) -> Result<Invoice> {
     let (tx, invoice) = open(app, session, id, action, how).await?;
     tx.commit().await?;
     Ok(invoice)
 }
 
-async fn open(app: &App, session: &Session, id: InvoiceId, action: Action, how: &'static str) -> Result<(PracticeTx, Invoice)> {
+async fn open(
+    app: &App,
+    session: &Session,
+    id: InvoiceId,
+    action: Action,
+    how: &'static str,
+) -> Result<(PracticeTx, Invoice)> {
     session.require(Permission::ViewBilling)?;
     let mut tx = app.begin(session).await?;
     let invoice = store::invoice(tx.conn(), id).await?;
-    tx.record(AuditEvent::new(action, "Invoice").id(id.0).patient(invoice.patient.id).reason(how)).await?;
+    tx.record(
+        AuditEvent::new(action, "Invoice")
+            .id(id.0)
+            .patient(invoice.patient.id)
+            .reason(how),
+    )
+    .await?;
     Ok((tx, invoice))
 }
 
-async fn render(app: &App, session: &Session, id: InvoiceId, errors: BTreeMap<String, String>, typed: Option<Typed>) -> Result<Response> {
+async fn render(
+    app: &App,
+    session: &Session,
+    id: InvoiceId,
+    errors: BTreeMap<String, String>,
+    typed: Option<Typed>,
+) -> Result<Response> {
     let (mut tx, invoice) = open(app, session, id, Action::Read, "page").await?;
     let banner = patients::banner(&mut tx, app, invoice.patient.id).await?;
     tx.commit().await?;
@@ -487,23 +627,49 @@ async fn render(app: &App, session: &Session, id: InvoiceId, errors: BTreeMap<St
         may_pay: session.may(Permission::Bill) && invoice.settlement() != Settlement::Paid,
         methods: methods(),
         errors,
-        typed: typed.unwrap_or_else(|| Typed { amount: balance, method: Method::Card.text().into(), reference: String::new(), idempotency_key: Uuid::now_v7() }),
+        typed: typed.unwrap_or_else(|| Typed {
+            amount: balance,
+            method: Method::Card.text().into(),
+            reference: String::new(),
+            idempotency_key: Uuid::now_v7(),
+        }),
         paper: Paper::from(&invoice),
     };
     html(app, &page)
 }
 
-pub(super) async fn show(State(app): State<App>, session: Session, Path(id): Path<InvoiceId>) -> Result<Response> {
+pub(super) async fn show(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<InvoiceId>,
+) -> Result<Response> {
     render(&app, &session, id, BTreeMap::new(), None).await
 }
 
-pub(super) async fn pay(State(app): State<App>, session: Session, Path(id): Path<InvoiceId>, Form(form): Form<Paying>) -> Result<Response> {
+pub(super) async fn pay(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<InvoiceId>,
+    Form(form): Form<Paying>,
+) -> Result<Response> {
     match take_payment(&app, &session, id, &form).await {
         Ok(_) => Ok(Redirect::to(&format!("/invoices/{id}")).into_response()),
         Err(Error::Invalid(fields)) => {
-            let errors = fields.into_iter().map(|f| (f.field.into_owned(), f.message.into_owned())).collect();
-            let typed = Typed { amount: form.amount, method: form.method, reference: form.reference, idempotency_key: form.idempotency_key };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&app, &session, id, errors, Some(typed)).await?).into_response())
+            let errors = fields
+                .into_iter()
+                .map(|f| (f.field.into_owned(), f.message.into_owned()))
+                .collect();
+            let typed = Typed {
+                amount: form.amount,
+                method: form.method,
+                reference: form.reference,
+                idempotency_key: form.idempotency_key,
+            };
+            Ok((
+                StatusCode::UNPROCESSABLE_ENTITY,
+                render(&app, &session, id, errors, Some(typed)).await?,
+            )
+                .into_response())
         }
         Err(other) => Err(other),
     }

@@ -113,19 +113,36 @@ fn some(text: &str) -> Option<String> {
 }
 
 fn address(text: &str) -> Vec<String> {
-    text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect()
+    text.lines()
+        .map(|l| l.trim().to_owned())
+        .filter(|l| !l.is_empty())
+        .collect()
 }
 
 fn discipline(code: &str) -> String {
     let words = code.replace('-', " ");
     let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 fn document(invoice: &Invoice, produced_at: String) -> Document {
-    let (supplier, patient, treating) = (&invoice.supplier, &invoice.patient, &invoice.practitioner);
-    let name = [patient.title.as_str(), &patient.given_name, &patient.family_name].into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(" ");
-    let rate = invoice.lines.first().map_or(Decimal::ZERO, |l| l.vat_rate * Decimal::ONE_HUNDRED);
+    let (supplier, patient, treating) =
+        (&invoice.supplier, &invoice.patient, &invoice.practitioner);
+    let name = [
+        patient.title.as_str(),
+        &patient.given_name,
+        &patient.family_name,
+    ]
+    .into_iter()
+    .filter(|p| !p.is_empty())
+    .collect::<Vec<_>>()
+    .join(" ");
+    let rate = invoice
+        .lines
+        .first()
+        .map_or(Decimal::ZERO, |l| l.vat_rate * Decimal::ONE_HUNDRED);
     let number = invoice.number.to_string();
     Document {
         practice: Practice {
@@ -137,7 +154,10 @@ fn document(invoice: &Invoice, produced_at: String) -> Document {
             email: some(&supplier.email),
         },
         date: invoice.issued_on.to_string(),
-        payer: some(&patient.address).map(|text| Payer { name: name.clone(), address: address(&text) }),
+        payer: some(&patient.address).map(|text| Payer {
+            name: name.clone(),
+            address: address(&text),
+        }),
         patient: Patient {
             name,
             birth_date: patient.birth_date.to_string(),
@@ -176,19 +196,34 @@ fn document(invoice: &Invoice, produced_at: String) -> Document {
             paid: invoice.paid(),
             balance: invoice.balance(),
         },
-        remark: some(&supplier.bank_details).map(|bank| format!("Pay into {bank}, with {number} as reference.")),
+        remark: some(&supplier.bank_details)
+            .map(|bank| format!("Pay into {bank}, with {number} as reference.")),
         number,
         produced_at,
     }
 }
 
 /// `GET /invoices/{id}/pdf`.
-pub(super) async fn show(State(app): State<App>, session: Session, Path(id): Path<InvoiceId>) -> Result<Response> {
+pub(super) async fn show(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<InvoiceId>,
+) -> Result<Response> {
     let invoice = read(&app, &session, id, Action::Execute, "PDF").await?;
-    let job = Job { template: "invoice", data: document(&invoice, clock::rfc3339(app.clock.now())) };
+    let job = Job {
+        template: "invoice",
+        data: document(&invoice, clock::rfc3339(app.clock.now())),
+    };
     let bytes = typeset(&app, &job).await?;
     let name = format!("inline; filename=\"invoice-{:06}.pdf\"", invoice.number.0);
-    Ok(([(header::CONTENT_TYPE, "application/pdf".to_owned()), (header::CONTENT_DISPOSITION, name)], bytes).into_response())
+    Ok((
+        [
+            (header::CONTENT_TYPE, "application/pdf".to_owned()),
+            (header::CONTENT_DISPOSITION, name),
+        ],
+        bytes,
+    )
+        .into_response())
 }
 
 /// Says what failed without what was in it: the program's own words could hold a patient's name.
@@ -211,9 +246,15 @@ async fn typeset(app: &App, job: &Job) -> Result<Vec<u8>> {
             .map_err(|e| away(&format!("could not be started: {e}")))?;
         let mut stdin = child.stdin.take().ok_or_else(|| away("has no input"))?;
         // It reads all of its input before it writes, so the two can't wait for each other.
-        stdin.write_all(&input).await.map_err(|e| away(&format!("took no input: {e}")))?;
+        stdin
+            .write_all(&input)
+            .await
+            .map_err(|e| away(&format!("took no input: {e}")))?;
         drop(stdin);
-        let done = child.wait_with_output().await.map_err(|e| away(&format!("broke off: {e}")))?;
+        let done = child
+            .wait_with_output()
+            .await
+            .map_err(|e| away(&format!("broke off: {e}")))?;
         if !done.status.success() {
             return Err(away(&format!("failed: {}", done.status)));
         }
@@ -222,5 +263,7 @@ async fn typeset(app: &App, job: &Job) -> Result<Vec<u8>> {
         }
         Ok(done.stdout)
     };
-    tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(away("took too long")))
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| Err(away("took too long")))
 }

@@ -40,7 +40,11 @@ pub(super) fn vat_rate(vendor: bool, rates: &[(Date, Decimal)], day: Date) -> Op
     if !vendor {
         return Some(Decimal::ZERO);
     }
-    rates.iter().filter(|(from, _)| *from <= day).max_by_key(|(from, _)| *from).map(|(_, rate)| *rate)
+    rates
+        .iter()
+        .filter(|(from, _)| *from <= day)
+        .max_by_key(|(from, _)| *from)
+        .map(|(_, rate)| *rate)
 }
 
 /// Prices a line. Session prices are without VAT; each amount is rounded to the cent by itself, half away from zero, so
@@ -66,14 +70,24 @@ pub(super) fn price(line: Unpriced, vat_rate: Decimal) -> Line {
 pub(super) fn totals(lines: &[Line]) -> Totals {
     let net: Rand = lines.iter().map(|l| l.net).sum();
     let vat: Rand = lines.iter().map(|l| l.vat).sum();
-    Totals { net, vat, total: net + vat }
+    Totals {
+        net,
+        vat,
+        total: net + vat,
+    }
 }
 
 /// # Errors
 /// A sentence when an invoice is larger than any this practice could mean.
 pub(super) fn check_total(total: Rand) -> Result<(), String> {
     let most = Rand::rounded(MOST_RAND.into());
-    if total > most { Err(format!("An invoice can be at most {most}. Check the amounts.")) } else { Ok(()) }
+    if total > most {
+        Err(format!(
+            "An invoice can be at most {most}. Check the amounts."
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 /// # Errors
@@ -118,11 +132,19 @@ pub(super) fn icd10(text: &str) -> Result<String, String> {
         return Ok(code);
     }
     let plain = code.strip_suffix(['+', '*']).unwrap_or(&code);
-    let (category, detail) = plain.split_once('.').map_or((plain, None), |(c, d)| (c, Some(d)));
+    let (category, detail) = plain
+        .split_once('.')
+        .map_or((plain, None), |(c, d)| (c, Some(d)));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    let category_fits = category.len() == 3 && category.as_bytes()[0].is_ascii_uppercase() && digits(&category[1..]);
+    let category_fits = category.len() == 3
+        && category.as_bytes()[0].is_ascii_uppercase()
+        && digits(&category[1..]);
     let detail_fits = detail.is_none_or(|d| (1..=2).contains(&d.len()) && digits(d));
-    if category_fits && detail_fits { Ok(code) } else { Err("This is not an ICD-10 code. Enter one such as M54.5.".into()) }
+    if category_fits && detail_fits {
+        Ok(code)
+    } else {
+        Err("This is not an ICD-10 code. Enter one such as M54.5.".into())
+    }
 }
 
 /// How far a total is paid.
@@ -146,7 +168,9 @@ pub(super) fn check_payment(balance: Rand, amount: Rand) -> Result<(), String> {
         return Err("This invoice is paid in full; nothing more is due.".into());
     }
     if amount > balance {
-        return Err(format!("The amount is more than the balance. Enter at most {balance}."));
+        return Err(format!(
+            "The amount is more than the balance. Enter at most {balance}."
+        ));
     }
     Ok(())
 }
@@ -158,12 +182,15 @@ mod tests {
     use time::macros::date;
 
     fn rates() -> Vec<(Date, Decimal)> {
-        vec![(date!(2018-04-01), Decimal::new(15, 2)), (date!(1993-04-07), Decimal::new(14, 2))]
+        vec![
+            (date!(2018 - 04 - 01), Decimal::new(15, 2)),
+            (date!(1993 - 04 - 07), Decimal::new(14, 2)),
+        ]
     }
 
     fn line(quantity: Decimal, unit_price: Rand) -> Unpriced {
         Unpriced {
-            service_date: date!(2026-11-24),
+            service_date: date!(2026 - 11 - 24),
             session_type_id: None,
             tariff_code: String::new(),
             icd10: String::new(),
@@ -175,24 +202,43 @@ mod tests {
 
     #[test]
     fn vat_follows_the_service_date() {
-        assert_eq!(vat_rate(true, &rates(), date!(2018-03-31)), Some(Decimal::new(14, 2)));
-        assert_eq!(vat_rate(true, &rates(), date!(2018-04-01)), Some(Decimal::new(15, 2)));
-        assert_eq!(vat_rate(true, &rates(), date!(1990-01-01)), None);
-        assert_eq!(vat_rate(false, &rates(), date!(2026-11-24)), Some(Decimal::ZERO));
+        assert_eq!(
+            vat_rate(true, &rates(), date!(2018 - 03 - 31)),
+            Some(Decimal::new(14, 2))
+        );
+        assert_eq!(
+            vat_rate(true, &rates(), date!(2018 - 04 - 01)),
+            Some(Decimal::new(15, 2))
+        );
+        assert_eq!(vat_rate(true, &rates(), date!(1990 - 01 - 01)), None);
+        assert_eq!(
+            vat_rate(false, &rates(), date!(2026 - 11 - 24)),
+            Some(Decimal::ZERO)
+        );
     }
 
     #[test]
     fn half_a_cent_rounds_away_from_zero() {
         // 0,10 × 15 % = 0,015; 1,5 × 0,33 = 0,495.
-        let cheap = price(line(Decimal::ONE, Rand::rounded(Decimal::new(10, 2))), Decimal::new(15, 2));
+        let cheap = price(
+            line(Decimal::ONE, Rand::rounded(Decimal::new(10, 2))),
+            Decimal::new(15, 2),
+        );
         assert_eq!(cheap.vat, Rand::rounded(Decimal::new(2, 2)));
-        let part = price(line(Decimal::new(15, 1), Rand::rounded(Decimal::new(33, 2))), Decimal::ZERO);
+        let part = price(
+            line(Decimal::new(15, 1), Rand::rounded(Decimal::new(33, 2))),
+            Decimal::ZERO,
+        );
         assert_eq!(part.net, Rand::rounded(Decimal::new(50, 2)));
     }
 
     #[test]
     fn prices_below_nothing_are_refused() {
-        assert!(check_unit_price(Decimal::new(-1, 2)).unwrap_err().contains("negative"));
+        assert!(
+            check_unit_price(Decimal::new(-1, 2))
+                .unwrap_err()
+                .contains("negative")
+        );
         assert!(check_unit_price(Decimal::ZERO).is_ok());
         assert!(check_unit_price(Decimal::new(1, 3)).is_err());
         assert!(check_quantity(Decimal::ZERO).is_err());
@@ -201,10 +247,24 @@ mod tests {
 
     #[test]
     fn diagnosis_codes_have_one_form() {
-        for (typed, kept) in [("m54.5", "M54.5"), (" S83.20 ", "S83.20"), ("I10", "I10"), ("G63.2*", "G63.2*"), ("", "")] {
+        for (typed, kept) in [
+            ("m54.5", "M54.5"),
+            (" S83.20 ", "S83.20"),
+            ("I10", "I10"),
+            ("G63.2*", "G63.2*"),
+            ("", ""),
+        ] {
             assert_eq!(icd10(typed).as_deref(), Ok(kept));
         }
-        for wrong in ["M5", "54.5", "M54.", "M54.555", "back pain", "M54.5;", "é54"] {
+        for wrong in [
+            "M5",
+            "54.5",
+            "M54.",
+            "M54.555",
+            "back pain",
+            "M54.5;",
+            "é54",
+        ] {
             assert!(icd10(wrong).is_err(), "{wrong}");
         }
     }
@@ -212,9 +272,17 @@ mod tests {
     #[test]
     fn a_payment_names_the_balance_it_may_not_pass() {
         let rand = |n| Rand::rounded(Decimal::new(n, 2));
-        assert!(check_payment(rand(10_000), rand(10_001)).unwrap_err().contains("R\u{a0}100,00"));
+        assert!(
+            check_payment(rand(10_000), rand(10_001))
+                .unwrap_err()
+                .contains("R\u{a0}100,00")
+        );
         assert!(check_payment(rand(10_000), rand(10_000)).is_ok());
-        assert!(check_payment(rand(0), rand(1)).unwrap_err().contains("paid in full"));
+        assert!(
+            check_payment(rand(0), rand(1))
+                .unwrap_err()
+                .contains("paid in full")
+        );
         assert!(check_payment(rand(100), rand(0)).is_err());
         assert!(check_payment(rand(100), rand(-1)).is_err());
     }

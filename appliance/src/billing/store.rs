@@ -6,11 +6,15 @@ use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
 use super::invoice::{
-    Invoice, InvoiceNumber, Line, Method, Payment, ReceiptNumber, Settlement, Supplier, Treated, Treating,
+    Invoice, InvoiceNumber, Line, Method, Payment, ReceiptNumber, Settlement, Supplier, Treated,
+    Treating,
 };
 use super::rules::Totals;
 use crate::error::{Error, Result};
-use crate::ids::{AppointmentId, EncounterId, InvoiceId, PatientId, PaymentId, PracticeId, PractitionerId, SessionTypeId, UserId};
+use crate::ids::{
+    AppointmentId, EncounterId, InvoiceId, PatientId, PaymentId, PracticeId, PractitionerId,
+    SessionTypeId, UserId,
+};
 use crate::money::Rand;
 
 /// What an invoice needs to know of a visit.
@@ -45,7 +49,10 @@ pub(super) async fn visit(conn: &mut PgConnection, id: EncounterId) -> Result<Vi
 }
 
 /// The visits of a booking: none before it began, several of a class. None at all when there is no such booking.
-pub(super) async fn visits_of(conn: &mut PgConnection, booking: AppointmentId) -> Result<Option<Vec<EncounterId>>> {
+pub(super) async fn visits_of(
+    conn: &mut PgConnection,
+    booking: AppointmentId,
+) -> Result<Option<Vec<EncounterId>>> {
     let rows = sqlx::query_scalar!(
         r#"SELECT e.id AS "id?: EncounterId" FROM appointments a
            LEFT JOIN encounters e ON e.practice_id = a.practice_id AND e.appointment_id = a.id
@@ -59,13 +66,18 @@ pub(super) async fn visits_of(conn: &mut PgConnection, booking: AppointmentId) -
 
 /// VAT rates with the day each began.
 pub(super) async fn vat_rates(conn: &mut PgConnection) -> Result<Vec<(Date, Decimal)>> {
-    let rows = sqlx::query!("SELECT valid_from, rate FROM vat_rates").fetch_all(conn).await?;
+    let rows = sqlx::query!("SELECT valid_from, rate FROM vat_rates")
+        .fetch_all(conn)
+        .await?;
     Ok(rows.into_iter().map(|r| (r.valid_from, r.rate)).collect())
 }
 
 /// The next invoice number. Locks the practice's counter until the transaction ends: an invoice that is not written gives
 /// its number back, and whoever asks next waits for that.
-pub(super) async fn take_invoice_number(conn: &mut PgConnection, practice: PracticeId) -> Result<InvoiceNumber> {
+pub(super) async fn take_invoice_number(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+) -> Result<InvoiceNumber> {
     let number = sqlx::query_scalar!(
         r#"INSERT INTO invoice_counters (practice_id, next_invoice) VALUES ($1, 2)
            ON CONFLICT (practice_id) DO UPDATE SET next_invoice = invoice_counters.next_invoice + 1
@@ -78,7 +90,10 @@ pub(super) async fn take_invoice_number(conn: &mut PgConnection, practice: Pract
 }
 
 /// The next receipt number, under the same lock.
-pub(super) async fn take_receipt_number(conn: &mut PgConnection, practice: PracticeId) -> Result<ReceiptNumber> {
+pub(super) async fn take_receipt_number(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+) -> Result<ReceiptNumber> {
     let number = sqlx::query_scalar!(
         r#"INSERT INTO invoice_counters (practice_id, next_receipt) VALUES ($1, 2)
            ON CONFLICT (practice_id) DO UPDATE SET next_receipt = invoice_counters.next_receipt + 1
@@ -90,8 +105,14 @@ pub(super) async fn take_receipt_number(conn: &mut PgConnection, practice: Pract
     Ok(ReceiptNumber(number))
 }
 
-pub(super) async fn invoice_of(conn: &mut PgConnection, visit: EncounterId) -> Result<Option<InvoiceId>> {
-    let id = sqlx::query_scalar!(r#"SELECT id AS "id: InvoiceId" FROM invoices WHERE encounter_id = $1"#, visit.0);
+pub(super) async fn invoice_of(
+    conn: &mut PgConnection,
+    visit: EncounterId,
+) -> Result<Option<InvoiceId>> {
+    let id = sqlx::query_scalar!(
+        r#"SELECT id AS "id: InvoiceId" FROM invoices WHERE encounter_id = $1"#,
+        visit.0
+    );
     Ok(id.fetch_optional(conn).await?)
 }
 
@@ -108,7 +129,12 @@ pub(super) struct NewInvoice {
     pub sums: Totals,
 }
 
-pub(super) async fn insert_invoice(conn: &mut PgConnection, practice: PracticeId, new: &NewInvoice, lines: &[Line]) -> Result<()> {
+pub(super) async fn insert_invoice(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    new: &NewInvoice,
+    lines: &[Line],
+) -> Result<()> {
     sqlx::query!(
         "INSERT INTO invoices (practice_id, id, number, patient_id, practitioner_id, encounter_id, issued_on, issued_by, issued_at, net, vat, total)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
@@ -164,7 +190,11 @@ pub(super) struct NewPayment<'a> {
     pub by: UserId,
 }
 
-pub(super) async fn insert_payment(conn: &mut PgConnection, practice: PracticeId, new: &NewPayment<'_>) -> Result<()> {
+pub(super) async fn insert_payment(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    new: &NewPayment<'_>,
+) -> Result<()> {
     sqlx::query!(
         "INSERT INTO payments (practice_id, id, invoice_id, receipt, amount, method, reference, received_at, received_by)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -271,7 +301,8 @@ async fn payments(conn: &mut PgConnection, invoice: InvoiceId) -> Result<Vec<Pay
                 id: r.id,
                 receipt: ReceiptNumber(r.receipt),
                 amount: r.amount,
-                method: Method::from_text(&r.method).ok_or_else(|| Error::internal("a payment of an unknown kind"))?,
+                method: Method::from_text(&r.method)
+                    .ok_or_else(|| Error::internal("a payment of an unknown kind"))?,
                 reference: r.reference,
                 received_at: r.received_at,
                 received_by: r.received_by,
@@ -306,7 +337,12 @@ pub(super) struct Listed {
 }
 
 /// Invoices with a number below `before`, newest first.
-pub(super) async fn list(conn: &mut PgConnection, wanted: &Wanted, before: Option<i32>, limit: i64) -> Result<Vec<Listed>> {
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    before: Option<i32>,
+    limit: i64,
+) -> Result<Vec<Listed>> {
     let (number, patients) = wanted.search.clone().unzip();
     let rows = sqlx::query_as!(
         Listed,

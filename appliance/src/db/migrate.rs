@@ -23,10 +23,21 @@ pub enum MigrateError {
 /// # Errors
 /// [`MigrateError`], with the database's name.
 pub async fn migrate(config: &Config) -> Result<(), MigrateError> {
-    for (name, migrator) in [(&config.records_database, &RECORDS), (&config.keys_database, &KEYS)] {
-        let options = PgConnectOptions::new().socket(&config.postgres).username(&config.owner_role).database(name);
-        let mut connection = PgConnection::connect_with(&options).await.map_err(|e| MigrateError::Connect(name.clone(), e))?;
-        migrator.run(&mut connection).await.map_err(|e| MigrateError::Migrate(name.clone(), e))?;
+    for (name, migrator) in [
+        (&config.records_database, &RECORDS),
+        (&config.keys_database, &KEYS),
+    ] {
+        let options = PgConnectOptions::new()
+            .socket(&config.postgres)
+            .username(&config.owner_role)
+            .database(name);
+        let mut connection = PgConnection::connect_with(&options)
+            .await
+            .map_err(|e| MigrateError::Connect(name.clone(), e))?;
+        migrator
+            .run(&mut connection)
+            .await
+            .map_err(|e| MigrateError::Migrate(name.clone(), e))?;
         sqlx::query("GRANT SELECT ON _sqlx_migrations TO hadada_app")
             .execute(&mut connection)
             .await
@@ -55,6 +66,8 @@ impl super::Db {
     /// # Errors
     /// When it does not answer.
     pub async fn migrations_applied(&self) -> Result<i64, sqlx::Error> {
-        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(&self.records).await
+        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.records)
+            .await
     }
 }

@@ -41,7 +41,8 @@ impl Db {
         };
         Self {
             records: pool(config.pool).connect_lazy_with(options(&config.records_database)),
-            keys: pool(config.pool.div_ceil(4).max(2)).connect_lazy_with(options(&config.keys_database)),
+            keys: pool(config.pool.div_ceil(4).max(2))
+                .connect_lazy_with(options(&config.keys_database)),
         }
     }
 }

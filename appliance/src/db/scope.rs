@@ -23,13 +23,19 @@ impl Actor {
     /// A person.
     #[must_use]
     pub fn user(practice: PracticeId, user: UserId) -> Self {
-        Self { practice, name: user.to_string().into() }
+        Self {
+            practice,
+            name: user.to_string().into(),
+        }
     }
 
     /// A part of the box that acts by itself.
     #[must_use]
     pub fn system(practice: PracticeId, part: &'static str) -> Self {
-        Self { practice, name: part.into() }
+        Self {
+            practice,
+            name: part.into(),
+        }
     }
 }
 
@@ -79,7 +85,15 @@ impl AuditEvent {
     /// An event about a kind of thing, named as FHIR names it (`Patient`, `Appointment`, …).
     #[must_use]
     pub fn new(action: Action, entity: &'static str) -> Self {
-        Self { action, entity, entity_id: None, patient: None, reason: "".into(), shown: Vec::new(), change: None }
+        Self {
+            action,
+            entity,
+            entity_id: None,
+            patient: None,
+            reason: "".into(),
+            shown: Vec::new(),
+            change: None,
+        }
     }
 
     /// The thing it was about.
@@ -134,15 +148,27 @@ impl PracticeTx {
     /// When the database does not answer.
     pub async fn open(db: &Db, actor: &Actor, now: OffsetDateTime) -> Result<Self> {
         let mut tx = db.records.begin().await?;
-        sqlx::query!("SELECT open_scope($1, $2)", actor.practice.0, &*actor.name).execute(&mut *tx).await?;
-        Ok(Self { tx, actor: actor.clone(), now, recorded: false })
+        sqlx::query!("SELECT open_scope($1, $2)", actor.practice.0, &*actor.name)
+            .execute(&mut *tx)
+            .await?;
+        Ok(Self {
+            tx,
+            actor: actor.clone(),
+            now,
+            recorded: false,
+        })
     }
 
     /// Opens the scope and records the event, in one round trip.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn open_with(db: &Db, actor: &Actor, now: OffsetDateTime, event: AuditEvent) -> Result<Self> {
+    pub async fn open_with(
+        db: &Db,
+        actor: &Actor,
+        now: OffsetDateTime,
+        event: AuditEvent,
+    ) -> Result<Self> {
         let mut tx = db.records.begin().await?;
         sqlx::query!(
             "SELECT open_scope_with_event($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -160,7 +186,12 @@ impl PracticeTx {
         )
         .execute(&mut *tx)
         .await?;
-        Ok(Self { tx, actor: actor.clone(), now, recorded: true })
+        Ok(Self {
+            tx,
+            actor: actor.clone(),
+            now,
+            recorded: true,
+        })
     }
 
     /// Adds an event to the audit log, in this transaction.
@@ -191,8 +222,12 @@ impl PracticeTx {
     /// # Errors
     /// When the database does not answer.
     pub async fn announce(&mut self, kind: &'static str, id: Uuid) -> Result<()> {
-        let payload = serde_json::json!({ "practice": self.actor.practice, "kind": kind, "id": id }).to_string();
-        sqlx::query!("SELECT pg_notify('hadada', $1)", payload).execute(&mut *self.tx).await?;
+        let payload =
+            serde_json::json!({ "practice": self.actor.practice, "kind": kind, "id": id })
+                .to_string();
+        sqlx::query!("SELECT pg_notify('hadada', $1)", payload)
+            .execute(&mut *self.tx)
+            .await?;
         Ok(())
     }
 
@@ -225,7 +260,9 @@ impl PracticeTx {
     /// When the database does not answer, or nothing was recorded: then nothing is written either.
     pub async fn commit(self) -> Result<()> {
         if !self.recorded {
-            return Err(Error::internal("a transaction over a practice's rows was to be committed without an audit event"));
+            return Err(Error::internal(
+                "a transaction over a practice's rows was to be committed without an audit event",
+            ));
         }
         self.tx.commit().await?;
         Ok(())
@@ -246,7 +283,15 @@ impl Db {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn record_refusal(&self, actor: &Actor, now: OffsetDateTime, event: AuditEvent) -> Result<()> {
-        PracticeTx::open_with(self, actor, now, event).await?.commit().await
+    pub async fn record_refusal(
+        &self,
+        actor: &Actor,
+        now: OffsetDateTime,
+        event: AuditEvent,
+    ) -> Result<()> {
+        PracticeTx::open_with(self, actor, now, event)
+            .await?
+            .commit()
+            .await
     }
 }

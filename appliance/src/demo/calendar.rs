@@ -30,8 +30,15 @@ pub(super) const THERAPISTS: [Therapist; 4] = [
         hours: ((7, 30), (16, 30)),
         lunch: ((12, 0), 60),
         slots: &[
-            ((7, 30), "physio-45"), ((8, 15), "physio-45"), ((9, 0), "physio-first"), ((10, 0), "physio-45"), ((11, 15), "physio-45"),
-            ((13, 0), "physio-45"), ((13, 45), "physio-45"), ((14, 30), "physio-first"), ((15, 30), "physio-45"),
+            ((7, 30), "physio-45"),
+            ((8, 15), "physio-45"),
+            ((9, 0), "physio-first"),
+            ((10, 0), "physio-45"),
+            ((11, 15), "physio-45"),
+            ((13, 0), "physio-45"),
+            ((13, 45), "physio-45"),
+            ((14, 30), "physio-first"),
+            ((15, 30), "physio-45"),
         ],
         patients: &[1, 2, 3, 0, 4, 5, 6, 7, 8, 29, 31, 33, 36],
     },
@@ -44,8 +51,15 @@ pub(super) const THERAPISTS: [Therapist; 4] = [
         hours: ((8, 0), (17, 0)),
         lunch: ((12, 30), 45),
         slots: &[
-            ((8, 0), "physio-45"), ((8, 45), "physio-30"), ((9, 15), "physio-first"), ((10, 15), "physio-45"), ((11, 0), "physio-45"),
-            ((11, 45), "physio-45"), ((13, 15), "physio-45"), ((14, 0), "physio-first"), ((15, 0), "physio-45"),
+            ((8, 0), "physio-45"),
+            ((8, 45), "physio-30"),
+            ((9, 15), "physio-first"),
+            ((10, 15), "physio-45"),
+            ((11, 0), "physio-45"),
+            ((11, 45), "physio-45"),
+            ((13, 15), "physio-45"),
+            ((14, 0), "physio-first"),
+            ((15, 0), "physio-45"),
         ],
         patients: &[9, 10, 11, 12, 13, 14, 15, 16, 17, 30, 34, 35, 39],
     },
@@ -57,7 +71,14 @@ pub(super) const THERAPISTS: [Therapist; 4] = [
         room: "Room 3",
         hours: ((8, 0), (15, 0)),
         lunch: ((12, 30), 45),
-        slots: &[((8, 0), "ot-60"), ((9, 0), "ot-60"), ((10, 0), "ot-60"), ((11, 0), "ot-30"), ((11, 30), "ot-60"), ((13, 15), "ot-fce")],
+        slots: &[
+            ((8, 0), "ot-60"),
+            ((9, 0), "ot-60"),
+            ((10, 0), "ot-60"),
+            ((11, 0), "ot-30"),
+            ((11, 30), "ot-60"),
+            ((13, 15), "ot-fce"),
+        ],
         patients: &[18, 19, 20, 21, 22, 23, 32],
     },
     Therapist {
@@ -69,7 +90,12 @@ pub(super) const THERAPISTS: [Therapist; 4] = [
         hours: ((7, 0), (15, 30)),
         lunch: ((12, 30), 45),
         slots: &[
-            ((7, 0), "back-class"), ((8, 0), "bio-45"), ((9, 0), "bio-45"), ((10, 30), "bio-45"), ((11, 45), "bio-45"), ((13, 15), "bio-45"),
+            ((7, 0), "back-class"),
+            ((8, 0), "bio-45"),
+            ((9, 0), "bio-45"),
+            ((10, 30), "bio-45"),
+            ((11, 45), "bio-45"),
+            ((13, 15), "bio-45"),
             ((14, 0), "falls-class"),
         ],
         patients: &[24, 25, 26, 27, 28, 38],
@@ -81,15 +107,87 @@ pub(super) const CLASS: [usize; 6] = [37, 38, 27, 26, 28, 24];
 
 /// Code, name, discipline, minutes, price without VAT, places, tariff code (invented, in the form of the real ones).
 pub(super) const SESSION_TYPES: [(&str, &str, &str, i32, &str, i32, &str); 9] = [
-    ("physio-first", "First visit, physiotherapy", "physiotherapy", 60, "890.00", 1, "72701"),
-    ("physio-45", "Physiotherapy session", "physiotherapy", 45, "650.00", 1, "72702"),
-    ("physio-30", "Short physiotherapy session", "physiotherapy", 30, "450.00", 1, "72703"),
-    ("ot-60", "Occupational therapy session", "occupational-therapy", 60, "780.00", 1, "66201"),
-    ("ot-30", "Splint check", "occupational-therapy", 30, "420.00", 1, "66202"),
-    ("ot-fce", "Functional capacity evaluation", "occupational-therapy", 90, "2400.00", 1, "66203"),
-    ("bio-45", "Exercise session", "biokinetics", 45, "480.00", 1, "91001"),
-    ("back-class", "Back care class", "biokinetics", 60, "120.00", 8, "91010"),
-    ("falls-class", "Falls prevention class", "biokinetics", 60, "120.00", 8, "91011"),
+    (
+        "physio-first",
+        "First visit, physiotherapy",
+        "physiotherapy",
+        60,
+        "890.00",
+        1,
+        "72701",
+    ),
+    (
+        "physio-45",
+        "Physiotherapy session",
+        "physiotherapy",
+        45,
+        "650.00",
+        1,
+        "72702",
+    ),
+    (
+        "physio-30",
+        "Short physiotherapy session",
+        "physiotherapy",
+        30,
+        "450.00",
+        1,
+        "72703",
+    ),
+    (
+        "ot-60",
+        "Occupational therapy session",
+        "occupational-therapy",
+        60,
+        "780.00",
+        1,
+        "66201",
+    ),
+    (
+        "ot-30",
+        "Splint check",
+        "occupational-therapy",
+        30,
+        "420.00",
+        1,
+        "66202",
+    ),
+    (
+        "ot-fce",
+        "Functional capacity evaluation",
+        "occupational-therapy",
+        90,
+        "2400.00",
+        1,
+        "66203",
+    ),
+    (
+        "bio-45",
+        "Exercise session",
+        "biokinetics",
+        45,
+        "480.00",
+        1,
+        "91001",
+    ),
+    (
+        "back-class",
+        "Back care class",
+        "biokinetics",
+        60,
+        "120.00",
+        8,
+        "91010",
+    ),
+    (
+        "falls-class",
+        "Falls prevention class",
+        "biokinetics",
+        60,
+        "120.00",
+        8,
+        "91011",
+    ),
 ];
 
 /// A booking that one slot of one day becomes.
@@ -103,7 +201,10 @@ pub(super) struct Slot {
 }
 
 fn at(date: time::Date, (hour, minute): (u8, u8)) -> OffsetDateTime {
-    crate::clock::instant(date, Time::from_hms(hour, minute, 0).unwrap_or(Time::MIDNIGHT))
+    crate::clock::instant(
+        date,
+        Time::from_hms(hour, minute, 0).unwrap_or(Time::MIDNIGHT),
+    )
 }
 
 /// Lunch of one practitioner on one day.
@@ -120,7 +221,10 @@ pub(super) fn bookings(date: time::Date, day: usize, now: OffsetDateTime) -> Vec
         let mut turn = day * 3;
         for (n, &(start, code)) in t.slots.iter().enumerate() {
             let seed = day * 7 + therapist * 5 + n * 3;
-            let minutes = SESSION_TYPES.iter().find(|s| s.0 == code).map_or(45, |s| s.3);
+            let minutes = SESSION_TYPES
+                .iter()
+                .find(|s| s.0 == code)
+                .map_or(45, |s| s.3);
             let starts = at(date, start);
             let ends = starts + Duration::minutes(i64::from(minutes));
             let class = code.ends_with("-class");
@@ -149,7 +253,14 @@ pub(super) fn bookings(date: time::Date, day: usize, now: OffsetDateTime) -> Vec
             } else {
                 "confirmed"
             };
-            slots.push(Slot { therapist, code, starts, ends, status, patients });
+            slots.push(Slot {
+                therapist,
+                code,
+                starts,
+                ends,
+                status,
+                patients,
+            });
         }
     }
     slots
@@ -169,7 +280,12 @@ mod tests {
                 for b in &slots[i + 1..] {
                     let overlap = a.starts < b.ends && b.starts < a.ends;
                     assert!(!(overlap && a.therapist == b.therapist), "day {day}");
-                    assert!(!(overlap && a.patients.iter().any(|p| b.patients.contains(p))), "day {day}: {} {}", a.code, b.code);
+                    assert!(
+                        !(overlap && a.patients.iter().any(|p| b.patients.contains(p))),
+                        "day {day}: {} {}",
+                        a.code,
+                        b.code
+                    );
                 }
             }
         }

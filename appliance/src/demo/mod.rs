@@ -16,7 +16,10 @@ use crate::clock::{self, Clock};
 use crate::db::{Action, Actor, AuditEvent, PracticeTx};
 use crate::encounters::{self, NoteChange, Visit, Writer};
 use crate::error::{Error, Result};
-use crate::ids::{AppointmentId, EncounterId, PatientId, PracticeId, PractitionerId, RoomId, SessionTypeId, UserId};
+use crate::ids::{
+    AppointmentId, EncounterId, PatientId, PracticeId, PractitionerId, RoomId, SessionTypeId,
+    UserId,
+};
 use crate::patients::{self, AllergyAnswer, Details, NewAllergy};
 use crate::web::{App, Role, Session, SessionKind};
 use people::{PATIENTS, Person};
@@ -36,7 +39,10 @@ impl Steering {
     #[must_use]
     pub fn clock(&self) -> Clock {
         let at = self.0.clone();
-        Clock::from_fn(move || OffsetDateTime::from_unix_timestamp(at.load(Ordering::Relaxed)).unwrap_or(OffsetDateTime::UNIX_EPOCH))
+        Clock::from_fn(move || {
+            OffsetDateTime::from_unix_timestamp(at.load(Ordering::Relaxed))
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        })
     }
 
     fn set(&self, at: OffsetDateTime) {
@@ -49,7 +55,10 @@ impl Steering {
 /// # Errors
 /// When a database does not answer, or the demo breaks one of the product's own rules.
 pub async fn load(app: &App, steering: &Steering, now: OffsetDateTime) -> Result<bool> {
-    let there: i64 = sqlx::query_scalar!(r#"SELECT count(*) AS "n!" FROM logins WHERE username = 'reception'"#).fetch_one(&app.db.records).await?;
+    let there: i64 =
+        sqlx::query_scalar!(r#"SELECT count(*) AS "n!" FROM logins WHERE username = 'reception'"#)
+            .fetch_one(&app.db.records)
+            .await?;
     if there > 0 {
         return Ok(false);
     }
@@ -60,10 +69,22 @@ pub async fn load(app: &App, steering: &Steering, now: OffsetDateTime) -> Result
     let today = clock::local(now).0;
     for day in -BEFORE..=AFTER {
         let date = today + Duration::days(day);
-        let weekend = matches!(date.weekday(), time::Weekday::Saturday | time::Weekday::Sunday);
+        let weekend = matches!(
+            date.weekday(),
+            time::Weekday::Saturday | time::Weekday::Sunday
+        );
         // The first day is a working day whichever it is, so that the demo has something to show.
         if !weekend || day == 0 {
-            practice.fill_day(app, steering, date, usize::try_from(day + BEFORE).unwrap_or_default(), now, &patients).await?;
+            practice
+                .fill_day(
+                    app,
+                    steering,
+                    date,
+                    usize::try_from(day + BEFORE).unwrap_or_default(),
+                    now,
+                    &patients,
+                )
+                .await?;
         }
     }
     steering.set(now);
@@ -81,7 +102,14 @@ struct Practice {
     session_types: Vec<(SessionTypeId, &'static str)>,
 }
 
-fn session(practice: PracticeId, user: UserId, username: &str, name: &str, role: Role, practitioner: Option<PractitionerId>) -> Session {
+fn session(
+    practice: PracticeId,
+    user: UserId,
+    username: &str,
+    name: &str,
+    role: Role,
+    practitioner: Option<PractitionerId>,
+) -> Session {
     Session {
         practice_id: practice,
         user_id: user,
@@ -93,11 +121,18 @@ fn session(practice: PracticeId, user: UserId, username: &str, name: &str, role:
     }
 }
 
-async fn new_practice(app: &App, name: &str, contact: [&str; 5]) -> Result<(PracticeId, PracticeTx)> {
+async fn new_practice(
+    app: &App,
+    name: &str,
+    contact: [&str; 5],
+) -> Result<(PracticeId, PracticeTx)> {
     let id = PracticeId::random();
     app.keys.create_practice(id).await?;
-    let event = AuditEvent::new(Action::Create, "Organization").id(id.0).reason("demo practice");
-    let mut tx = PracticeTx::open_with(&app.db, &Actor::system(id, "demo"), app.clock.now(), event).await?;
+    let event = AuditEvent::new(Action::Create, "Organization")
+        .id(id.0)
+        .reason("demo practice");
+    let mut tx =
+        PracticeTx::open_with(&app.db, &Actor::system(id, "demo"), app.clock.now(), event).await?;
     let [bhf, vat, address, phone, bank] = contact;
     sqlx::query!(
         "INSERT INTO practices (practice_id, name, bhf_number, vat_number, address, phone, email, bank_details)
@@ -112,8 +147,18 @@ async fn new_practice(app: &App, name: &str, contact: [&str; 5]) -> Result<(Prac
     )
     .execute(tx.conn())
     .await?;
-    sqlx::query!("INSERT INTO patient_counters (practice_id) VALUES ($1)", id.0).execute(tx.conn()).await?;
-    sqlx::query!("INSERT INTO invoice_counters (practice_id) VALUES ($1)", id.0).execute(tx.conn()).await?;
+    sqlx::query!(
+        "INSERT INTO patient_counters (practice_id) VALUES ($1)",
+        id.0
+    )
+    .execute(tx.conn())
+    .await?;
+    sqlx::query!(
+        "INSERT INTO invoice_counters (practice_id) VALUES ($1)",
+        id.0
+    )
+    .execute(tx.conn())
+    .await?;
     Ok((id, tx))
 }
 
@@ -132,7 +177,14 @@ impl Practice {
         let mut therapists = Vec::new();
         for (position, t) in calendar::THERAPISTS.iter().enumerate() {
             let (practitioner, room) = (PractitionerId::random(), RoomId::random());
-            sqlx::query!("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, $3)", id.0, room.0, t.room).execute(tx.conn()).await?;
+            sqlx::query!(
+                "INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, $3)",
+                id.0,
+                room.0,
+                t.room
+            )
+            .execute(tx.conn())
+            .await?;
             sqlx::query!(
                 "INSERT INTO practitioners (practice_id, id, given_name, family_name, discipline, hpcsa_number, bhf_number, room_id, position)
                  VALUES ($1, $2, $3, $4, $5, $6, '0123456', $7, $8)",
@@ -148,7 +200,8 @@ impl Practice {
             .execute(tx.conn())
             .await?;
             let ((from_hour, from_minute), (to_hour, to_minute)) = t.hours;
-            let time = |hour, minute| time::Time::from_hms(hour, minute, 0).map_err(Error::internal);
+            let time =
+                |hour, minute| time::Time::from_hms(hour, minute, 0).map_err(Error::internal);
             sqlx::query!(
                 "INSERT INTO working_hours (practice_id, practitioner_id, weekday, starts, ends)
                  SELECT $1, $2, d, $3, $4 FROM (SELECT generate_series(1, 5)::smallint UNION SELECT $5::smallint) AS t(d)",
@@ -163,11 +216,19 @@ impl Practice {
             let (given, family) = (t.given, t.family);
             let username = given.to_lowercase();
             let display_name = format!("{given} {family}");
-            let new = NewUser { username: &username, display_name: &display_name, role: Role::Practitioner, practitioner: Some(practitioner), password_hash };
+            let new = NewUser {
+                username: &username,
+                display_name: &display_name,
+                role: Role::Practitioner,
+                practitioner: Some(practitioner),
+                password_hash,
+            };
             therapists.push((practitioner, room, create_user(tx.conn(), id, &new).await?));
         }
         let mut session_types = Vec::new();
-        for (position, (code, name, discipline, minutes, price, places, tariff)) in calendar::SESSION_TYPES.into_iter().enumerate() {
+        for (position, (code, name, discipline, minutes, price, places, tariff)) in
+            calendar::SESSION_TYPES.into_iter().enumerate()
+        {
             let type_id = SessionTypeId::random();
             let price: rust_decimal::Decimal = price.parse().map_err(Error::internal)?;
             sqlx::query!(
@@ -194,14 +255,28 @@ impl Practice {
             ("billing", "Bongi Khumalo", Role::Billing),
             ("admin", "Anneke Vermeulen", Role::Admin),
         ] {
-            let new = NewUser { username, display_name, role, practitioner: None, password_hash };
+            let new = NewUser {
+                username,
+                display_name,
+                role,
+                practitioner: None,
+                password_hash,
+            };
             let user = create_user(tx.conn(), id, &new).await?;
             desk.push(session(id, user, username, display_name, role, None));
         }
         tx.commit().await?;
         let mut desk = desk.into_iter();
-        let (Some(reception), Some(billing)) = (desk.next(), desk.next()) else { return Err(Error::internal("the demo has no desk")) };
-        Ok(Self { id, reception, billing, therapists, session_types })
+        let (Some(reception), Some(billing)) = (desk.next(), desk.next()) else {
+            return Err(Error::internal("the demo has no desk"));
+        };
+        Ok(Self {
+            id,
+            reception,
+            billing,
+            therapists,
+            session_types,
+        })
     }
 
     async fn add_patients(&self, app: &App) -> Result<Vec<PatientId>> {
@@ -210,8 +285,18 @@ impl Practice {
         for (n, person) in PATIENTS.iter().enumerate() {
             let mut tx = app.begin(&self.reception).await?;
             let id = PatientId::random();
-            let details = details(person, n).check(today, None).map_err(|p| Error::Invalid(p.into_fields()))?;
-            patients::add(&mut tx, app, self.reception.user_id, id, &details, &allergies(person)).await?;
+            let details = details(person, n)
+                .check(today, None)
+                .map_err(|p| Error::Invalid(p.into_fields()))?;
+            patients::add(
+                &mut tx,
+                app,
+                self.reception.user_id,
+                id,
+                &details,
+                &allergies(person),
+            )
+            .await?;
             if !person.alert.is_empty() {
                 sqlx::query!(
                     "INSERT INTO alerts (practice_id, id, patient_id, text, recorded_by, recorded_at) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -231,14 +316,25 @@ impl Practice {
         Ok(ids)
     }
 
-    async fn fill_day(&self, app: &App, steering: &Steering, date: time::Date, day: usize, now: OffsetDateTime, patients: &[PatientId]) -> Result<()> {
+    async fn fill_day(
+        &self,
+        app: &App,
+        steering: &Steering,
+        date: time::Date,
+        day: usize,
+        now: OffsetDateTime,
+        patients: &[PatientId],
+    ) -> Result<()> {
         let made = clock::instant(date, time::Time::MIDNIGHT).min(now) - Duration::days(3);
         steering.set(made.max(now - Duration::days(BEFORE + 1)));
         let mut tx = app.begin(&self.reception).await?;
         for (t, &(practitioner, _, _)) in calendar::THERAPISTS.iter().zip(&self.therapists) {
             let (starts, ends) = calendar::lunch(t, date);
-            let id = self.book(&mut tx, "block", None, starts, ends, "booked", "Lunch").await?;
-            self.take_part(&mut tx, id, Some(practitioner), None, None).await?;
+            let id = self
+                .book(&mut tx, "block", None, starts, ends, "booked", "Lunch")
+                .await?;
+            self.take_part(&mut tx, id, Some(practitioner), None, None)
+                .await?;
         }
         let slots = calendar::bookings(date, day, now);
         let mut booked = Vec::new();
@@ -246,31 +342,74 @@ impl Practice {
             let class = slot.code.ends_with("-class");
             let visited = !class && matches!(slot.status, "completed" | "in-session");
             let status = if visited { "arrived" } else { slot.status };
-            let reason = if class { "" } else { slot.patients.first().and_then(|&n| PATIENTS.get(n)).map_or("", |p| p.reason) };
-            let session_type = self.session_types.iter().find(|s| s.1 == slot.code).map(|s| s.0);
-            let id = self.book(&mut tx, if class { "class" } else { "visit" }, session_type, slot.starts, slot.ends, status, reason).await?;
+            let reason = if class {
+                ""
+            } else {
+                slot.patients
+                    .first()
+                    .and_then(|&n| PATIENTS.get(n))
+                    .map_or("", |p| p.reason)
+            };
+            let session_type = self
+                .session_types
+                .iter()
+                .find(|s| s.1 == slot.code)
+                .map(|s| s.0);
+            let id = self
+                .book(
+                    &mut tx,
+                    if class { "class" } else { "visit" },
+                    session_type,
+                    slot.starts,
+                    slot.ends,
+                    status,
+                    reason,
+                )
+                .await?;
             let (practitioner, room, _) = self.therapists[slot.therapist];
-            self.take_part(&mut tx, id, Some(practitioner), None, None).await?;
+            self.take_part(&mut tx, id, Some(practitioner), None, None)
+                .await?;
             self.take_part(&mut tx, id, None, Some(room), None).await?;
             for &n in &slot.patients {
-                self.take_part(&mut tx, id, None, None, patients.get(n).copied()).await?;
+                self.take_part(&mut tx, id, None, None, patients.get(n).copied())
+                    .await?;
             }
             booked.push((id, visited));
         }
         let shown: Vec<_> = patients.iter().map(|p| p.0).collect();
-        tx.record(AuditEvent::new(Action::Create, "Appointment").reason("demo diary").shown(shown)).await?;
+        tx.record(
+            AuditEvent::new(Action::Create, "Appointment")
+                .reason("demo diary")
+                .shown(shown),
+        )
+        .await?;
         tx.commit().await?;
 
         let yesterday = clock::local(now).0.previous_day();
-        for (slot, (appointment, visited)) in slots.iter().zip(booked).filter(|(_, (_, visited))| *visited) {
+        for (slot, (appointment, visited)) in slots
+            .iter()
+            .zip(booked)
+            .filter(|(_, (_, visited))| *visited)
+        {
             debug_assert!(visited);
             let finished = slot.status == "completed";
             steering.set(if finished { slot.ends } else { slot.starts });
             // Three notes of the first therapist's yesterday wait for their signature, and so does one of today.
-            let unsigned = slot.therapist == 0 && (Some(date) == yesterday || date == clock::local(now).0) && slot.starts.minute() == 15;
-            let encounter = self.visit(app, slot, appointment, day, finished, !unsigned).await?;
+            let unsigned = slot.therapist == 0
+                && (Some(date) == yesterday || date == clock::local(now).0)
+                && slot.starts.minute() == 15;
+            let encounter = self
+                .visit(app, slot, appointment, day, finished, !unsigned)
+                .await?;
             if finished && !unsigned && (day + slot.therapist) % 3 != 0 {
-                let issued = billing::issue(app, &self.billing, billing::Visit::Encounter(encounter), "", None).await?;
+                let issued = billing::issue(
+                    app,
+                    &self.billing,
+                    billing::Visit::Encounter(encounter),
+                    "",
+                    None,
+                )
+                .await?;
                 if (day + usize::from(slot.starts.hour())).is_multiple_of(2) {
                     let total = billing::balance(app, &self.billing, issued.id).await?;
                     let paying = billing::Paying {
@@ -287,17 +426,39 @@ impl Practice {
     }
 
     /// Opens a visit as its therapist and, when it is over, writes and signs its note.
-    async fn visit(&self, app: &App, slot: &calendar::Slot, appointment: AppointmentId, day: usize, finished: bool, signed: bool) -> Result<EncounterId> {
+    async fn visit(
+        &self,
+        app: &App,
+        slot: &calendar::Slot,
+        appointment: AppointmentId,
+        day: usize,
+        finished: bool,
+        signed: bool,
+    ) -> Result<EncounterId> {
         let (practitioner, _, user) = self.therapists[slot.therapist];
-        let writer = Writer { user, practitioner: Some(practitioner) };
-        let therapist = session(self.id, user, "demo", "demo", Role::Practitioner, Some(practitioner));
+        let writer = Writer {
+            user,
+            practitioner: Some(practitioner),
+        };
+        let therapist = session(
+            self.id,
+            user,
+            "demo",
+            "demo",
+            Role::Practitioner,
+            Some(practitioner),
+        );
         let mut tx = app.begin(&therapist).await?;
         let (id, _) = encounters::open(&mut tx, writer, appointment, None).await?;
         let visit = Visit::find(&mut tx, id).await?;
-        tx.record(visit.event(Action::Create, "Encounter", "demo visit")).await?;
+        tx.record(visit.event(Action::Create, "Encounter", "demo visit"))
+            .await?;
         if finished {
             let key = app.keys.patient(self.id, visit.patient).await?;
-            let [subjective, objective, assessment, plan] = notes::NOTES[(day / 2 + slot.patients.first().copied().unwrap_or_default()) % notes::NOTES.len()].map(str::to_owned);
+            let [subjective, objective, assessment, plan] = notes::NOTES[(day / 2
+                + slot.patients.first().copied().unwrap_or_default())
+                % notes::NOTES.len()]
+            .map(str::to_owned);
             let change = NoteChange {
                 version: 0,
                 subjective: Some(subjective),
@@ -308,7 +469,9 @@ impl Practice {
             };
             let saved = visit.save(&mut tx, &key, writer, change, false).await?;
             if signed {
-                visit.sign(&mut tx, &key, writer, saved.version, false).await?;
+                visit
+                    .sign(&mut tx, &key, writer, saved.version, false)
+                    .await?;
             } else {
                 sqlx::query!("UPDATE appointments SET status = 'completed', version = version + 1 WHERE id = $1", appointment.0).execute(tx.conn()).await?;
             }
@@ -319,7 +482,14 @@ impl Practice {
 
     #[expect(clippy::too_many_arguments, reason = "one row")]
     async fn book(
-        &self, tx: &mut PracticeTx, kind: &str, session_type: Option<SessionTypeId>, starts: OffsetDateTime, ends: OffsetDateTime, status: &str, reason: &str,
+        &self,
+        tx: &mut PracticeTx,
+        kind: &str,
+        session_type: Option<SessionTypeId>,
+        starts: OffsetDateTime,
+        ends: OffsetDateTime,
+        status: &str,
+        reason: &str,
     ) -> Result<AppointmentId> {
         let id = AppointmentId::random();
         let arrived = (status == "arrived").then(|| starts - Duration::minutes(8));
@@ -346,7 +516,12 @@ impl Practice {
     }
 
     async fn take_part(
-        &self, tx: &mut PracticeTx, appointment: AppointmentId, practitioner: Option<PractitionerId>, room: Option<RoomId>, patient: Option<PatientId>,
+        &self,
+        tx: &mut PracticeTx,
+        appointment: AppointmentId,
+        practitioner: Option<PractitionerId>,
+        room: Option<RoomId>,
+        patient: Option<PatientId>,
     ) -> Result<()> {
         // The trigger fills in the booking's own time.
         sqlx::query!(
@@ -367,8 +542,12 @@ impl Practice {
     async fn add_scores(&self, app: &App, today: time::Date, patients: &[PatientId]) -> Result<()> {
         let (_, _, user) = self.therapists[0];
         for (person, measure, scores) in notes::SCORES {
-            let Some(&patient) = patients.get(person) else { continue };
-            let event = AuditEvent::new(Action::Create, "Observation").patient(patient).reason("demo outcome scores");
+            let Some(&patient) = patients.get(person) else {
+                continue;
+            };
+            let event = AuditEvent::new(Action::Create, "Observation")
+                .patient(patient)
+                .reason("demo outcome scores");
             let mut tx = app.begin_with(&self.reception, event).await?;
             for (weeks, &score) in scores.iter().rev().enumerate() {
                 sqlx::query!(
@@ -395,15 +574,68 @@ impl Practice {
         let noon = time::Time::from_hms(12, 0, 0).map_err(Error::internal)?;
         let two = time::Time::from_hms(14, 0, 0).map_err(Error::internal)?;
         let waiting = [
-            (29, "Acute lower back, new", 30, None, "physiotherapy", None, Some(noon), vec![], 1),
-            (30, "Shoulder", 30, None, "physiotherapy", None, Some(noon), vec![], 2),
-            (31, "Knee", 45, Some(self.therapists[1].0), "", Some(two), None, vec![], 2),
-            (32, "Hand therapy", 60, None, "occupational-therapy", Some(noon), None, vec![4_i16, 5], 3),
+            (
+                29,
+                "Acute lower back, new",
+                30,
+                None,
+                "physiotherapy",
+                None,
+                Some(noon),
+                vec![],
+                1,
+            ),
+            (
+                30,
+                "Shoulder",
+                30,
+                None,
+                "physiotherapy",
+                None,
+                Some(noon),
+                vec![],
+                2,
+            ),
+            (
+                31,
+                "Knee",
+                45,
+                Some(self.therapists[1].0),
+                "",
+                Some(two),
+                None,
+                vec![],
+                2,
+            ),
+            (
+                32,
+                "Hand therapy",
+                60,
+                None,
+                "occupational-therapy",
+                Some(noon),
+                None,
+                vec![4_i16, 5],
+                3,
+            ),
         ];
         let mut tx = app.begin(&self.reception).await?;
         let mut shown = Vec::new();
-        for (person, reason, minutes, practitioner, discipline, not_before, not_after, weekdays, priority) in waiting {
-            let Some(&patient) = patients.get(person) else { continue };
+        for (
+            person,
+            reason,
+            minutes,
+            practitioner,
+            discipline,
+            not_before,
+            not_after,
+            weekdays,
+            priority,
+        ) in waiting
+        {
+            let Some(&patient) = patients.get(person) else {
+                continue;
+            };
             shown.push(patient.0);
             sqlx::query!(
                 "INSERT INTO waiting_list (practice_id, id, patient_id, reason, duration_minutes, practitioner_id, discipline, not_before, not_after,
@@ -426,7 +658,12 @@ impl Practice {
             .execute(tx.conn())
             .await?;
         }
-        tx.record(AuditEvent::new(Action::Create, "Appointment").reason("demo waiting list").shown(shown)).await?;
+        tx.record(
+            AuditEvent::new(Action::Create, "Appointment")
+                .reason("demo waiting list")
+                .shown(shown),
+        )
+        .await?;
         tx.commit().await
     }
 }
@@ -448,8 +685,16 @@ fn details(person: &Person, n: usize) -> Details {
         address: format!("{} Protea Street, Johannesburg", 3 + n * 2),
         scheme_name: person.scheme.into(),
         scheme_plan: person.plan.into(),
-        member_number: if member { format!("{}", 100_200_300 + n * 7919) } else { String::new() },
-        dependant_code: if member { format!("{:02}", n % 3) } else { String::new() },
+        member_number: if member {
+            format!("{}", 100_200_300 + n * 7919)
+        } else {
+            String::new()
+        },
+        dependant_code: if member {
+            format!("{:02}", n % 3)
+        } else {
+            String::new()
+        },
         emergency_name: String::new(),
         emergency_phone: String::new(),
     }
@@ -459,17 +704,40 @@ fn allergies(person: &Person) -> AllergyAnswer {
     match person.allergies {
         None => AllergyAnswer::NoneKnown,
         Some([]) => AllergyAnswer::NotRecorded,
-        Some(known) => {
-            AllergyAnswer::Known(known.iter().map(|(substance, reaction)| NewAllergy { substance: (*substance).into(), reaction: (*reaction).into() }).collect())
-        }
+        Some(known) => AllergyAnswer::Known(
+            known
+                .iter()
+                .map(|(substance, reaction)| NewAllergy {
+                    substance: (*substance).into(),
+                    reaction: (*reaction).into(),
+                })
+                .collect(),
+        ),
     }
 }
 
 /// A second practice on the same box, to see that it sees nothing of the first.
 async fn second_practice(app: &App, password_hash: &str) -> Result<()> {
-    let (id, mut tx) = new_practice(app, "Umhlanga Hand Clinic", ["0654321", "", "4 Lagoon Drive, Umhlanga 4319", "031 555 0100", ""]).await?;
+    let (id, mut tx) = new_practice(
+        app,
+        "Umhlanga Hand Clinic",
+        [
+            "0654321",
+            "",
+            "4 Lagoon Drive, Umhlanga 4319",
+            "031 555 0100",
+            "",
+        ],
+    )
+    .await?;
     let (practitioner, room) = (PractitionerId::random(), RoomId::random());
-    sqlx::query!("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')", id.0, room.0).execute(tx.conn()).await?;
+    sqlx::query!(
+        "INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')",
+        id.0,
+        room.0
+    )
+    .execute(tx.conn())
+    .await?;
     sqlx::query!(
         "INSERT INTO practitioners (practice_id, id, given_name, family_name, discipline, hpcsa_number, room_id)
          VALUES ($1, $2, 'Other', 'Therapist', 'occupational-therapy', 'OT 0011223', $3)",
@@ -495,7 +763,13 @@ async fn second_practice(app: &App, password_hash: &str) -> Result<()> {
     .execute(tx.conn())
     .await?;
     // A practitioner, so that no refusal of another practice's record can be mistaken for a missing permission.
-    let other = NewUser { username: "other", display_name: "Other Therapist", role: Role::Practitioner, practitioner: Some(practitioner), password_hash };
+    let other = NewUser {
+        username: "other",
+        display_name: "Other Therapist",
+        role: Role::Practitioner,
+        practitioner: Some(practitioner),
+        password_hash,
+    };
     create_user(tx.conn(), id, &other).await?;
     tx.commit().await
 }

@@ -220,8 +220,12 @@ fn without_number<'a>(text: &'a str, given: &[&Statement]) -> &'a str {
     let rest = text.trim_start();
     let bracketed = rest.starts_with('[');
     let digits = rest.trim_start_matches('[');
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    let is_line = digits[..end].parse().is_ok_and(|n: u32| given.iter().any(|s| s.number == n));
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    let is_line = digits[..end]
+        .parse()
+        .is_ok_and(|n: u32| given.iter().any(|s| s.number == n));
     let marks: &[char] = if bracketed { &[']'] } else { &['.', ')', ':'] };
     match digits[end..].strip_prefix(marks) {
         // "2.5 kg" is a figure and no line.
@@ -310,7 +314,15 @@ mod tests {
     fn a_repeated_line_number_is_no_part_of_the_sentence() {
         let all = statements();
         let given: Vec<&Statement> = all.iter().collect();
-        for (text, kept) in [("[1] flex 0-115", "flex 0-115"), ("1. flex", "flex"), ("2) quads", "quads"), ("4. other", "4. other"), ("2.5 kg", "2.5 kg"), ("[9] x", "[9] x"), ("3 sets", "3 sets")] {
+        for (text, kept) in [
+            ("[1] flex 0-115", "flex 0-115"),
+            ("1. flex", "flex"),
+            ("2) quads", "quads"),
+            ("4. other", "4. other"),
+            ("2.5 kg", "2.5 kg"),
+            ("[9] x", "[9] x"),
+            ("3 sets", "3 sets"),
+        ] {
             assert_eq!(without_number(text, &given), kept);
         }
     }

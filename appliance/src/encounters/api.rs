@@ -10,9 +10,9 @@ use time::{Date, Time};
 use super::draft::{self, Running};
 use super::note::NoteChange;
 use super::pages::{DraftRequest, allow, draft_request, noted, save_note, sign_note};
+use super::store;
 use super::stream::{self, ApiDraft, wants_events};
 use super::visit::{self, NoteView, Signature, Visit, Writer};
-use super::store;
 use crate::api::List;
 use crate::clock;
 use crate::db::{Action, AuditEvent};
@@ -65,7 +65,13 @@ pub(super) struct ApiSignature {
 
 impl From<Signature> for ApiSignature {
     fn from(s: Signature) -> Self {
-        Self { version: s.version, signed_by: s.by, signed_by_name: s.name, signed_at: clock::rfc3339(s.at), body_sha256: s.body_sha256 }
+        Self {
+            version: s.version,
+            signed_by: s.by,
+            signed_by_name: s.name,
+            signed_at: clock::rfc3339(s.at),
+            body_sha256: s.body_sha256,
+        }
     }
 }
 
@@ -109,18 +115,31 @@ pub(super) struct ListQuery {
 /// The visits of the practice, newest first.
 #[utoipa::path(get, path = "/api/v1/encounters", tag = "encounters", params(ListQuery),
     responses((status = 200, body = List<ApiEncounter>), (status = 403, description = "The role may not read notes.")))]
-pub(super) async fn list(State(app): State<App>, session: Session, Query(query): Query<ListQuery>) -> Result<axum::Json<List<ApiEncounter>>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    session: Session,
+    Query(query): Query<ListQuery>,
+) -> Result<axum::Json<List<ApiEncounter>>> {
     allow(&app, &session, Permission::ViewNotes, None).await?;
     let mut problems = Problems::new();
     let limit = query.limit.unwrap_or(50);
     if !(1..=MOST).contains(&limit) {
         problems.add("limit", format!("A page has 1 to {MOST} entries."));
     }
-    if query.status.as_deref().is_some_and(|s| !matches!(s, "in-progress" | "finished")) {
+    if query
+        .status
+        .as_deref()
+        .is_some_and(|s| !matches!(s, "in-progress" | "finished"))
+    {
         problems.add("status", "A visit is in-progress or finished.");
     }
     let form = time::macros::format_description!("[year]-[month]-[day]");
-    let day = query.date.as_deref().and_then(|d| problems.take("date", Date::parse(d, &form).map_err(|_| "Give the day as a date, such as 2026-11-24.")));
+    let day = query.date.as_deref().and_then(|d| {
+        problems.take(
+            "date",
+            Date::parse(d, &form).map_err(|_| "Give the day as a date, such as 2026-11-24."),
+        )
+    });
     problems.check()?;
     let filter = store::Filter {
         patient: query.patient_id,
@@ -128,7 +147,9 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(query):
         appointment: query.appointment_id,
         status: query.status,
         from: day.map(|d| clock::instant(d, Time::MIDNIGHT)),
-        until: day.and_then(Date::next_day).map(|d| clock::instant(d, Time::MIDNIGHT)),
+        until: day
+            .and_then(Date::next_day)
+            .map(|d| clock::instant(d, Time::MIDNIGHT)),
         after: query.cursor,
     };
     let mut tx = app.begin(&session).await?;
@@ -138,9 +159,16 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(query):
     for &id in ids.iter().take(most) {
         items.push(ApiEncounter::from(Visit::find(&mut tx, id).await?));
     }
-    tx.record(AuditEvent::new(Action::Read, "Encounter").reason("list").shown(items.iter().map(|i| i.patient_id.0))).await?;
+    tx.record(
+        AuditEvent::new(Action::Read, "Encounter")
+            .reason("list")
+            .shown(items.iter().map(|i| i.patient_id.0)),
+    )
+    .await?;
     tx.commit().await?;
-    let next = (ids.len() > most).then(|| items.last().map(|i| i.id.to_string())).flatten();
+    let next = (ids.len() > most)
+        .then(|| items.last().map(|i| i.id.to_string()))
+        .flatten();
     Ok(axum::Json(List { items, next }))
 }
 
@@ -159,24 +187,43 @@ pub(super) struct NewEncounter {
 #[utoipa::path(post, path = "/api/v1/encounters", tag = "encounters", request_body = NewEncounter,
     responses((status = 201, body = ApiEncounter, description = "Opened."), (status = 200, body = ApiEncounter, description = "It was open already."),
         (status = 404, description = "No such booking in this practice."), (status = 409, description = "The booking was cancelled or not kept.")))]
-pub(super) async fn create(State(app): State<App>, session: Session, JsonBody(new): JsonBody<NewEncounter>) -> Result<Response> {
+pub(super) async fn create(
+    State(app): State<App>,
+    session: Session,
+    JsonBody(new): JsonBody<NewEncounter>,
+) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, None).await?;
     let mut tx = app.begin(&session).await?;
-    let (id, made) = visit::open(&mut tx, Writer::from(&session), new.appointment_id, new.patient_id).await?;
+    let (id, made) = visit::open(
+        &mut tx,
+        Writer::from(&session),
+        new.appointment_id,
+        new.patient_id,
+    )
+    .await?;
     let visit = Visit::find(&mut tx, id).await?;
     tx.commit().await?;
-    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if made {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, axum::Json(ApiEncounter::from(visit))).into_response())
 }
 
 /// One visit.
 #[utoipa::path(get, path = "/api/v1/encounters/{id}", tag = "encounters", params(("id" = EncounterId, Path)),
     responses((status = 200, body = ApiEncounter), (status = 404, description = "No such visit in this practice.")))]
-pub(super) async fn get(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<axum::Json<ApiEncounter>> {
+pub(super) async fn get(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+) -> Result<axum::Json<ApiEncounter>> {
     allow(&app, &session, Permission::ViewNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
-    tx.record(visit.event(Action::Read, "Encounter", "")).await?;
+    tx.record(visit.event(Action::Read, "Encounter", ""))
+        .await?;
     tx.commit().await?;
     Ok(axum::Json(visit.into()))
 }
@@ -184,7 +231,11 @@ pub(super) async fn get(State(app): State<App>, session: Session, Path(id): Path
 /// The newest version of a visit's note.
 #[utoipa::path(get, path = "/api/v1/encounters/{id}/note", tag = "encounters", params(("id" = EncounterId, Path)),
     responses((status = 200, body = NoteView), (status = 403, description = "The role may not read notes."), (status = 404, description = "No such visit in this practice.")))]
-pub(super) async fn note(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<axum::Json<NoteView>> {
+pub(super) async fn note(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+) -> Result<axum::Json<NoteView>> {
     allow(&app, &session, Permission::ViewNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
@@ -210,11 +261,17 @@ pub(super) struct Saved {
         (status = 404, description = "No such visit in this practice."),
         (status = 409, description = "Saved or signed meanwhile; `theirs` has the other side."), (status = 422, description = "Words that can't be kept; each field is named.")))]
 pub(super) async fn put_note(
-    State(app): State<App>, session: Session, Path(id): Path<EncounterId>, JsonBody(change): JsonBody<NoteChange>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+    JsonBody(change): JsonBody<NoteChange>,
 ) -> Result<axum::Json<Saved>> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let saved = save_note(&app, &session, id, change, false).await?;
-    Ok(axum::Json(Saved { version: saved.version, saved_at: clock::rfc3339(saved.saved_at.unwrap_or(app.clock.now())) }))
+    Ok(axum::Json(Saved {
+        version: saved.version,
+        saved_at: clock::rfc3339(saved.saved_at.unwrap_or(app.clock.now())),
+    }))
 }
 
 /// Which version to sign.
@@ -231,10 +288,17 @@ pub(super) struct SignRequest {
         (status = 404, description = "No such visit in this practice."),
         (status = 409, description = "Not the newest version, or signed already; `theirs` has the newest."), (status = 422, description = "The note is empty.")))]
 pub(super) async fn sign(
-    State(app): State<App>, session: Session, Path(id): Path<EncounterId>, JsonBody(request): JsonBody<SignRequest>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+    JsonBody(request): JsonBody<SignRequest>,
 ) -> Result<axum::Json<ApiSignature>> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
-    Ok(axum::Json(sign_note(&app, &session, id, request.version, false).await?.into()))
+    Ok(axum::Json(
+        sign_note(&app, &session, id, request.version, false)
+            .await?
+            .into(),
+    ))
 }
 
 /// Drafts note sentences on this box, each with its sources. With `Accept: text/event-stream` they come one by one as events
@@ -245,12 +309,24 @@ pub(super) async fn sign(
         (status = 409, description = "The note is signed, or a draft of it runs."), (status = 422, description = "Text that can't be read."),
         (status = 503, description = "The model is away.")))]
 pub(super) async fn draft(
-    State(app): State<App>, session: Session, Extension(running): Extension<Running>, Path(id): Path<EncounterId>, request: Request,
+    State(app): State<App>,
+    session: Session,
+    Extension(running): Extension<Running>,
+    Path(id): Path<EncounterId>,
+    request: Request,
 ) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let as_events = wants_events(request.headers());
     let wanted = draft_request(request).await?;
-    let started = draft::start(&app, &running, &session, Writer::from(&session), id, wanted.source_text).await;
+    let started = draft::start(
+        &app,
+        &running,
+        &session,
+        Writer::from(&session),
+        id,
+        wanted.source_text,
+    )
+    .await;
     let (draft, heard) = noted(&app, &session, id, started).await?;
     if as_events {
         return Ok(stream::to_program(heard));

@@ -11,7 +11,9 @@ use super::model::Model;
 use super::note::{SOURCE_LIMIT, check_text};
 use super::visit::{Visit, Writer};
 use crate::db::{Action, Actor, AuditEvent, PracticeTx};
-use crate::drafting::{self, DraftEvent, DraftSentence, Options, PROMPT_VERSION, Refusal, Section, Statement, Summary};
+use crate::drafting::{
+    self, DraftEvent, DraftSentence, Options, PROMPT_VERSION, Refusal, Section, Statement, Summary,
+};
 use crate::error::{Error, Problems, Result};
 use crate::ids::{DraftId, EncounterId};
 use crate::inference::Health;
@@ -32,11 +34,19 @@ pub struct Running(Arc<Mutex<HashSet<uuid::Uuid>>>);
 
 impl Running {
     fn alive(&self) -> Vec<uuid::Uuid> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .collect()
     }
 
     fn enter(&self, id: DraftId) -> Guard {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.0);
         Guard(self.clone(), id)
     }
 }
@@ -46,7 +56,11 @@ struct Guard(Running, DraftId);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1.0);
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.1.0);
     }
 }
 
@@ -59,7 +73,12 @@ pub(super) enum Step {
     /// With the sentence's number in the draft, from 1.
     Sentence(usize, DraftSentence),
     Unused(Left, String),
-    Done { text: String, head: String, model: With, timings: serde_json::Value },
+    Done {
+        text: String,
+        head: String,
+        model: With,
+        timings: serde_json::Value,
+    },
     Refused(String),
     Failed(String),
 }
@@ -98,11 +117,22 @@ fn discipline(stored: &str) -> &'static str {
 /// [`Error::Conflict`] when the note is signed or a draft of it runs, [`Error::Unavailable`] when the model is away,
 /// [`Error::Invalid`] for text that can't be read.
 pub(super) async fn start(
-    app: &App, running: &Running, session: &Session, writer: Writer, id: EncounterId, given: Option<String>,
+    app: &App,
+    running: &Running,
+    session: &Session,
+    writer: Writer,
+    id: EncounterId,
+    given: Option<String>,
 ) -> Result<(DraftId, mpsc::UnboundedReceiver<Step>)> {
     let mut problems = Problems::new();
     if let Some(text) = &given {
-        check_text(&mut problems, "source_text", "The text of your lines", text, SOURCE_LIMIT);
+        check_text(
+            &mut problems,
+            "source_text",
+            "The text of your lines",
+            text,
+            SOURCE_LIMIT,
+        );
     }
     let health = serving(app).await;
     let draft = DraftId::random();
@@ -114,7 +144,9 @@ pub(super) async fn start(
         visit.written_by(writer)?;
         std::mem::take(&mut problems).check()?;
         if visit.signature.is_some() {
-            return Err(Error::conflict("This note is signed, so nothing is drafted for it. You can add an addendum."));
+            return Err(Error::conflict(
+                "This note is signed, so nothing is drafted for it. You can add an addendum.",
+            ));
         }
         if !health.is_serving() {
             return Err(Error::Unavailable(match health.state.as_str() {
@@ -123,7 +155,10 @@ pub(super) async fn start(
             }));
         }
         let key = app.keys.patient(tx.practice(), visit.patient).await?;
-        let options = Options { discipline: discipline(&visit.discipline).into(), ..Options::default() };
+        let options = Options {
+            discipline: discipline(&visit.discipline).into(),
+            ..Options::default()
+        };
         let with = With {
             model: health.model.clone().unwrap_or_default().id,
             model_sha256: health.model.clone().unwrap_or_default().sha256,
@@ -142,7 +177,9 @@ pub(super) async fn start(
         if !draft_store::begin(tx.conn(), practice, draft, id, session.user_id, now, &with).await? {
             drop(tx);
             if Instant::now() >= gives_up {
-                return Err(Error::conflict("A draft of this visit is being written already, perhaps in another tab. Stop that one, or wait for it."));
+                return Err(Error::conflict(
+                    "A draft of this visit is being written already, perhaps in another tab. Stop that one, or wait for it.",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -151,7 +188,13 @@ pub(super) async fn start(
             Some(text) => text,
             None => visit.newest(&mut tx, &key).await?.note.source_text,
         };
-        tx.record(AuditEvent::new(Action::Execute, "Draft").id(draft.0).patient(visit.patient).reason("draft: the model reads the visit's lines")).await?;
+        tx.record(
+            AuditEvent::new(Action::Execute, "Draft")
+                .id(draft.0)
+                .patient(visit.patient)
+                .reason("draft: the model reads the visit's lines"),
+        )
+        .await?;
         tx.commit().await?;
         break Job {
             app: app.clone(),
@@ -193,7 +236,10 @@ enum Outcome {
 
 async fn run(mut job: Job, steps: mpsc::UnboundedSender<Step>) {
     let began = Instant::now();
-    let mut body = DraftBody { source_text: job.source.clone(), ..DraftBody::default() };
+    let mut body = DraftBody {
+        source_text: job.source.clone(),
+        ..DraftBody::default()
+    };
     let mut first_sentence = None;
     // A step that nobody hears any more is noticed by `closed` below.
     let tell = |step| {
@@ -213,7 +259,12 @@ async fn run(mut job: Job, steps: mpsc::UnboundedSender<Step>) {
                 tell(Step::Sentence(body.sentences.len(), sentence));
             }
             DraftEvent::Unused { number, reason } => {
-                let text = body.statements.iter().find(|s| s.number == number).map(|s| s.text.clone()).unwrap_or_default();
+                let text = body
+                    .statements
+                    .iter()
+                    .find(|s| s.number == number)
+                    .map(|s| s.text.clone())
+                    .unwrap_or_default();
                 let left = Left { number, reason };
                 body.unused.push(left.clone());
                 tell(Step::Unused(left, text));
@@ -252,7 +303,12 @@ async fn run(mut job: Job, steps: mpsc::UnboundedSender<Step>) {
         }
         Ok(()) => match (ending, why) {
             (Ending::Refused, Some(why)) => Step::Refused(why),
-            (Ending::Done, _) => Step::Done { text: count(&body), head: head(began.elapsed().as_secs()), model: job.with.clone(), timings },
+            (Ending::Done, _) => Step::Done {
+                text: count(&body),
+                head: head(began.elapsed().as_secs()),
+                model: job.with.clone(),
+                timings,
+            },
             (_, why) => Step::Failed(why.unwrap_or_default()),
         },
     };
@@ -261,9 +317,17 @@ async fn run(mut job: Job, steps: mpsc::UnboundedSender<Step>) {
     let _heard = steps.send(last);
 }
 
-async fn store(job: &Job, ending: Ending, timings: &serde_json::Value, body: &DraftBody) -> Result<()> {
+async fn store(
+    job: &Job,
+    ending: Ending,
+    timings: &serde_json::Value,
+    body: &DraftBody,
+) -> Result<()> {
     let sealed = job.key.seal_json(draft_store::place(job.draft), body)?;
-    let event = AuditEvent::new(Action::Execute, "Draft").id(job.draft.0).patient(job.visit.patient).reason(format!("draft: {}", ending.text()));
+    let event = AuditEvent::new(Action::Execute, "Draft")
+        .id(job.draft.0)
+        .patient(job.visit.patient)
+        .reason(format!("draft: {}", ending.text()));
     let mut tx = PracticeTx::open_with(&job.app.db, &job.actor, job.app.clock.now(), event).await?;
     let now = tx.now();
     draft_store::end(tx.conn(), job.draft, now, ending, timings, &sealed).await?;
@@ -273,8 +337,16 @@ async fn store(job: &Job, ending: Ending, timings: &serde_json::Value, body: &Dr
 /// `11 sentences. 10 have a source, 1 needs a look.`
 pub(super) fn count(body: &DraftBody) -> String {
     let all = body.sentences.len();
-    let flagged = body.sentences.iter().filter(|s| !s.flags.is_empty()).count();
-    let sentences = if all == 1 { "1 sentence".into() } else { format!("{all} sentences") };
+    let flagged = body
+        .sentences
+        .iter()
+        .filter(|s| !s.flags.is_empty())
+        .count();
+    let sentences = if all == 1 {
+        "1 sentence".into()
+    } else {
+        format!("{all} sentences")
+    };
     match (all - flagged, flagged) {
         (_, 0) => format!("{sentences}. Each has a source."),
         (good, 1) => format!("{sentences}. {good} with a source, 1 needs a look."),
@@ -284,5 +356,8 @@ pub(super) fn count(body: &DraftBody) -> String {
 
 /// Above a finished draft.
 pub(super) fn head(seconds: u64) -> String {
-    format!("Written on this server in {} s from your lines. Check every line.", seconds.max(1))
+    format!(
+        "Written on this server in {} s from your lines. Check every line.",
+        seconds.max(1)
+    )
 }

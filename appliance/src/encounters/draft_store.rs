@@ -67,7 +67,13 @@ pub(super) fn place(id: DraftId) -> Place {
 
 /// Notes that a draft begins; false while another draft of the visit runs.
 pub(super) async fn begin(
-    conn: &mut PgConnection, practice: PracticeId, id: DraftId, encounter: EncounterId, by: UserId, now: OffsetDateTime, with: &With,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: DraftId,
+    encounter: EncounterId,
+    by: UserId,
+    now: OffsetDateTime,
+    with: &With,
 ) -> Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO drafts (practice_id, id, encounter_id, requested_by, requested_at, status, model, model_sha256, prompt_version, parameters)
@@ -81,7 +87,12 @@ pub(super) async fn begin(
 }
 
 /// Closes drafts of a visit that run in no program any more: it ended under them.
-pub(super) async fn close_lost(conn: &mut PgConnection, encounter: EncounterId, alive: &[uuid::Uuid], now: OffsetDateTime) -> Result<()> {
+pub(super) async fn close_lost(
+    conn: &mut PgConnection,
+    encounter: EncounterId,
+    alive: &[uuid::Uuid],
+    now: OffsetDateTime,
+) -> Result<()> {
     sqlx::query!(
         "UPDATE drafts SET status = 'failed', finished_at = $3 WHERE encounter_id = $1 AND status = 'running' AND NOT (id = ANY ($2))",
         encounter.0,
@@ -93,7 +104,14 @@ pub(super) async fn close_lost(conn: &mut PgConnection, encounter: EncounterId, 
     Ok(())
 }
 
-pub(super) async fn end(conn: &mut PgConnection, id: DraftId, now: OffsetDateTime, ending: Ending, timings: &serde_json::Value, body: &[u8]) -> Result<()> {
+pub(super) async fn end(
+    conn: &mut PgConnection,
+    id: DraftId,
+    now: OffsetDateTime,
+    ending: Ending,
+    timings: &serde_json::Value,
+    body: &[u8],
+) -> Result<()> {
     sqlx::query!(
         "UPDATE drafts SET status = $2, finished_at = $3, timings = $4, body = $5 WHERE id = $1 AND status = 'running'",
         id.0, ending.text(), now, timings, body
@@ -112,7 +130,11 @@ pub(super) struct Draft {
 }
 
 /// The visit's newest draft that has ended with something to show.
-pub(super) async fn newest(conn: &mut PgConnection, encounter: EncounterId, key: &PatientKey) -> Result<Option<Draft>> {
+pub(super) async fn newest(
+    conn: &mut PgConnection,
+    encounter: EncounterId,
+    key: &PatientKey,
+) -> Result<Option<Draft>> {
     let row = sqlx::query!(
         r#"SELECT id AS "id: DraftId", status, body AS "body!",
                   extract(epoch FROM finished_at - requested_at)::bigint AS "seconds!"
@@ -121,5 +143,13 @@ pub(super) async fn newest(conn: &mut PgConnection, encounter: EncounterId, key:
     )
     .fetch_optional(conn)
     .await?;
-    row.map(|r| Ok(Draft { id: r.id, status: r.status, seconds: r.seconds, body: key.open_json(place(r.id), &r.body)? })).transpose()
+    row.map(|r| {
+        Ok(Draft {
+            id: r.id,
+            status: r.status,
+            seconds: r.seconds,
+            body: key.open_json(place(r.id), &r.body)?,
+        })
+    })
+    .transpose()
 }

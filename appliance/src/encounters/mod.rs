@@ -35,7 +35,10 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("encounters/notes.html", include_str!("notes.html")),
     ("encounters/print.html", include_str!("print.html")),
     ("encounters/sentence.html", include_str!("sentence.html")),
-    ("encounters/statements.html", include_str!("statements.html")),
+    (
+        "encounters/statements.html",
+        include_str!("statements.html"),
+    ),
     ("encounters/unused.html", include_str!("unused.html")),
 ];
 

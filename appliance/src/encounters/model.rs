@@ -79,15 +79,27 @@ fn millis(since: Instant) -> u64 {
 
 fn model_error(error: InferenceError) -> ModelError {
     match error {
-        InferenceError::Down | InferenceError::Timeout => ModelError::Unavailable(error.to_string()),
-        InferenceError::Refused { status: 429 | 500..=599, message } => ModelError::Unavailable(message),
-        InferenceError::Refused { .. } | InferenceError::Answer => ModelError::Failed(error.to_string()),
+        InferenceError::Down | InferenceError::Timeout => {
+            ModelError::Unavailable(error.to_string())
+        }
+        InferenceError::Refused {
+            status: 429 | 500..=599,
+            message,
+        } => ModelError::Unavailable(message),
+        InferenceError::Refused { .. } | InferenceError::Answer => {
+            ModelError::Failed(error.to_string())
+        }
     }
 }
 
 impl Model {
     pub(super) fn new(inference: Inference, health: &Health) -> Self {
-        Self { inference, restarts: health.restarts, name: health.model.clone().unwrap_or_default().id, timings: Timings::default() }
+        Self {
+            inference,
+            restarts: health.restarts,
+            name: health.model.clone().unwrap_or_default().id,
+            timings: Timings::default(),
+        }
     }
 
     /// Ends when the worker that was there at the start is gone.
@@ -102,7 +114,11 @@ impl Model {
         }
     }
 
-    async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T, ModelError> {
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, ModelError> {
         tokio::select! {
             answer = self.inference.post_json(path, body, ANSWER) => answer.map_err(model_error),
             gone = self.worker_gone() => Err(gone),
@@ -130,14 +146,21 @@ impl Writer for Model {
         let answer = answer?;
         self.timings.prompt_tokens += answer.usage.prompt_tokens;
         self.timings.completion_tokens += answer.usage.completion_tokens;
-        answer.choices.into_iter().next().map(|c| c.message.content).ok_or_else(|| ModelError::Failed("it answered nothing".into()))
+        answer
+            .choices
+            .into_iter()
+            .next()
+            .map(|c| c.message.content)
+            .ok_or_else(|| ModelError::Failed("it answered nothing".into()))
     }
 }
 
 impl Embedder for Model {
     async fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
         let began = Instant::now();
-        let answer = self.ask::<Embeddings>("/v1/embeddings", &json!({ "input": texts })).await;
+        let answer = self
+            .ask::<Embeddings>("/v1/embeddings", &json!({ "input": texts }))
+            .await;
         self.timings.embed_ms += millis(began);
         let mut data = answer?.data;
         data.sort_by_key(|e| e.index);

@@ -14,7 +14,8 @@ use super::note::NoteChange;
 use super::stream;
 use super::trend::trends;
 use super::view::{
-    AddendumView, DraftView, NotesPage, PrintPage, SECTIONS, ScoreForm, TimelineItem, Trends, TrendsPart, UnsignedRow, VisitPage, VisitView,
+    AddendumView, DraftView, NotesPage, PrintPage, SECTIONS, ScoreForm, TimelineItem, Trends,
+    TrendsPart, UnsignedRow, VisitPage, VisitView,
 };
 use super::visit::{self, Visit, Writer};
 use super::{store, unsigned_count};
@@ -33,12 +34,20 @@ const UNSIGNED: i64 = 200;
 
 impl From<&Session> for Writer {
     fn from(session: &Session) -> Self {
-        Self { user: session.user_id, practitioner: session.practitioner_id }
+        Self {
+            user: session.user_id,
+            practitioner: session.practitioner_id,
+        }
     }
 }
 
 /// Refuses who may not read or write notes, and puts the refusal in the audit log with the patient it was about.
-pub(super) async fn allow(app: &App, session: &Session, permission: Permission, id: Option<EncounterId>) -> Result<()> {
+pub(super) async fn allow(
+    app: &App,
+    session: &Session,
+    permission: Permission,
+    id: Option<EncounterId>,
+) -> Result<()> {
     let refused = match session.require(permission) {
         Ok(()) => return Ok(()),
         Err(refused) => refused,
@@ -47,7 +56,12 @@ pub(super) async fn allow(app: &App, session: &Session, permission: Permission, 
     Err(refused)
 }
 
-async fn refuse(app: &App, session: &Session, id: Option<EncounterId>, reason: &'static str) -> Result<()> {
+async fn refuse(
+    app: &App,
+    session: &Session,
+    id: Option<EncounterId>,
+    reason: &'static str,
+) -> Result<()> {
     let mut event = AuditEvent::new(Action::Refuse, "Note").reason(reason);
     let mut tx = app.begin(session).await?;
     let patient = match id {
@@ -62,7 +76,12 @@ async fn refuse(app: &App, session: &Session, id: Option<EncounterId>, reason: &
 }
 
 /// Records a refusal that came out of the work itself: another practitioner's note.
-pub(super) async fn noted<T>(app: &App, session: &Session, id: EncounterId, result: Result<T>) -> Result<T> {
+pub(super) async fn noted<T>(
+    app: &App,
+    session: &Session,
+    id: EncounterId,
+    result: Result<T>,
+) -> Result<T> {
     if let Err(Error::Forbidden(_)) = &result {
         refuse(app, session, Some(id), "not the visit's practitioner").await?;
     }
@@ -70,7 +89,13 @@ pub(super) async fn noted<T>(app: &App, session: &Session, id: EncounterId, resu
 }
 
 /// The frame, with the number of the reader's own unsigned notes.
-async fn shell(app: &App, session: &Session, tx: &mut PracticeTx, title: String, active: &'static str) -> Result<Shell> {
+async fn shell(
+    app: &App,
+    session: &Session,
+    tx: &mut PracticeTx,
+    title: String,
+    active: &'static str,
+) -> Result<Shell> {
     let count = match session.practitioner_id {
         Some(practitioner) => unsigned_count(tx, practitioner).await?,
         None => 0,
@@ -86,24 +111,47 @@ pub(super) struct OpenForm {
 }
 
 /// `POST /encounters`.
-pub(super) async fn open(State(app): State<App>, session: Session, Form(form): Form<OpenForm>) -> Result<Response> {
+pub(super) async fn open(
+    State(app): State<App>,
+    session: Session,
+    Form(form): Form<OpenForm>,
+) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, None).await?;
     let mut tx = app.begin(&session).await?;
-    let (id, _) = visit::open(&mut tx, Writer::from(&session), form.appointment_id, form.patient_id).await?;
+    let (id, _) = visit::open(
+        &mut tx,
+        Writer::from(&session),
+        form.appointment_id,
+        form.patient_id,
+    )
+    .await?;
     tx.commit().await?;
     Ok(Redirect::to(&format!("/encounters/{id}")).into_response())
 }
 
 /// `GET /encounters/{id}`.
-pub(super) async fn show(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<Response> {
+pub(super) async fn show(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+) -> Result<Response> {
     allow(&app, &session, Permission::ViewNotes, Some(id)).await?;
-    html(&app, &visit_page(&app, &session, id, "visit page, with earlier notes").await?)
+    html(
+        &app,
+        &visit_page(&app, &session, id, "visit page, with earlier notes").await?,
+    )
 }
 
-async fn visit_page(app: &App, session: &Session, id: EncounterId, reason: &'static str) -> Result<VisitPage> {
+async fn visit_page(
+    app: &App,
+    session: &Session,
+    id: EncounterId,
+    reason: &'static str,
+) -> Result<VisitPage> {
     let mut tx = app.begin(session).await?;
     let visit = Visit::find(&mut tx, id).await?;
-    tx.record(visit.event(Action::Read, "Encounter", reason)).await?;
+    tx.record(visit.event(Action::Read, "Encounter", reason))
+        .await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
     let patient = banner(&mut tx, app, visit.patient).await?;
     let version = visit.newest(&mut tx, &key).await?;
@@ -124,7 +172,10 @@ async fn visit_page(app: &App, session: &Session, id: EncounterId, reason: &'sta
         local_key,
         patient,
         visit: visit_view(&visit, mine),
-        saved: version.saved_at.map_or_else(|| "Nothing typed yet".into(), |at| format!("Saved {}", clock::time_text(clock::local(at).1))),
+        saved: version.saved_at.map_or_else(
+            || "Nothing typed yet".into(),
+            |at| format!("Saved {}", clock::time_text(clock::local(at).1)),
+        ),
         version: version.version,
         note: version.note,
         sections: SECTIONS,
@@ -161,22 +212,37 @@ fn visit_view(visit: &Visit, mine: bool) -> VisitView {
             "read"
         },
         practitioner: visit.practitioner_name.clone(),
-        signed: visit.signature.as_ref().map(|s| format!("Signed by {}, {}.", s.name, clock::stamp_text(s.at))),
+        signed: visit
+            .signature
+            .as_ref()
+            .map(|s| format!("Signed by {}, {}.", s.name, clock::stamp_text(s.at))),
     }
 }
 
 fn title(number: i64) -> String {
-    if number <= 1 { "First visit".into() } else { format!("Visit {number}") }
+    if number <= 1 {
+        "First visit".into()
+    } else {
+        format!("Visit {number}")
+    }
 }
 
-async fn timeline(tx: &mut PracticeTx, visit: &Visit, key: &PatientKey, mine: bool) -> Result<Vec<TimelineItem>> {
+async fn timeline(
+    tx: &mut PracticeTx,
+    visit: &Visit,
+    key: &PatientKey,
+    mine: bool,
+) -> Result<Vec<TimelineItem>> {
     let mut items = Vec::new();
     for past in store::history(tx.conn(), visit.patient, TIMELINE).await? {
         let current = past.id == visit.id;
         let text = match (past.signed, past.version.zip(past.body)) {
             _ if current && mine => "You are writing this note".into(),
             (true, Some((version, body))) => {
-                let note: super::Note = key.open_json(Place::new("note_versions.body", past.id.0).version(version), &body)?;
+                let note: super::Note = key.open_json(
+                    Place::new("note_versions.body", past.id.0).version(version),
+                    &body,
+                )?;
                 note.gist()
             }
             _ => format!("{} has not signed it yet", past.practitioner_name),
@@ -189,7 +255,11 @@ async fn timeline(tx: &mut PracticeTx, visit: &Visit, key: &PatientKey, mine: bo
                 (false, 1) => "clipboard-list",
                 _ => "file-text",
             },
-            title: if past.session_type.is_empty() { title(past.number) } else { format!("{}, {}", title(past.number), past.session_type) },
+            title: if past.session_type.is_empty() {
+                title(past.number)
+            } else {
+                format!("{}, {}", title(past.number), past.session_type)
+            },
             text,
             date: clock::short_date_text(clock::local(past.booked_for).0),
         });
@@ -199,14 +269,27 @@ async fn timeline(tx: &mut PracticeTx, visit: &Visit, key: &PatientKey, mine: bo
 
 async fn trend_view(tx: &mut PracticeTx, visit: &Visit, may_add: bool) -> Result<Trends> {
     let (chart, latest) = trends(&store::scores(tx.conn(), visit.patient).await?);
-    Ok(Trends { encounter: visit.id.to_string(), may_add, chart, latest })
+    Ok(Trends {
+        encounter: visit.id.to_string(),
+        may_add,
+        chart,
+        latest,
+    })
 }
 
-async fn addenda(tx: &mut PracticeTx, visit: &Visit, key: &PatientKey) -> Result<Vec<AddendumView>> {
+async fn addenda(
+    tx: &mut PracticeTx,
+    visit: &Visit,
+    key: &PatientKey,
+) -> Result<Vec<AddendumView>> {
     let mut list = Vec::new();
     for a in store::addenda(tx.conn(), visit.id).await? {
         let text = key.open_text(Place::new("note_addenda.body", a.id), &a.body)?;
-        list.push(AddendumView { text, by: a.author_name, at: clock::stamp_text(a.added_at) });
+        list.push(AddendumView {
+            text,
+            by: a.author_name,
+            at: clock::stamp_text(a.added_at),
+        });
     }
     Ok(list)
 }
@@ -217,24 +300,54 @@ fn patient_name(patient: &Banner) -> String {
 }
 
 /// `GET /encounters/{id}/print`.
-pub(super) async fn print(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<Response> {
+pub(super) async fn print(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+) -> Result<Response> {
     allow(&app, &session, Permission::ViewNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
-    tx.record(visit.event(Action::Read, "Note", "print view")).await?;
+    tx.record(visit.event(Action::Read, "Note", "print view"))
+        .await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
     let patient = banner(&mut tx, &app, visit.patient).await?;
     let note = visit.newest(&mut tx, &key).await?.note;
     let addenda = addenda(&mut tx, &visit, &key).await?;
-    let practice = sqlx::query_scalar!("SELECT name FROM practices").fetch_one(tx.conn()).await?;
-    let shell = shell(&app, &session, &mut tx, format!("Note of {}", patient_name(&patient)), "patients").await?;
+    let practice = sqlx::query_scalar!("SELECT name FROM practices")
+        .fetch_one(tx.conn())
+        .await?;
+    let shell = shell(
+        &app,
+        &session,
+        &mut tx,
+        format!("Note of {}", patient_name(&patient)),
+        "patients",
+    )
+    .await?;
     let printed = clock::stamp_text(tx.now());
     tx.commit().await?;
-    html(&app, &PrintPage { shell, patient, visit: visit_view(&visit, false), note, sections: SECTIONS, addenda, practice, printed })
+    html(
+        &app,
+        &PrintPage {
+            shell,
+            patient,
+            visit: visit_view(&visit, false),
+            note,
+            sections: SECTIONS,
+            addenda,
+            practice,
+            printed,
+        },
+    )
 }
 
 /// `GET /encounters/{id}/note`.
-pub(super) async fn note(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<Response> {
+pub(super) async fn note(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+) -> Result<Response> {
     allow(&app, &session, Permission::ViewNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
@@ -247,7 +360,10 @@ pub(super) async fn note(State(app): State<App>, session: Session, Path(id): Pat
 
 /// `PUT /encounters/{id}/note`: the autosave.
 pub(super) async fn save(
-    State(app): State<App>, session: Session, Path(id): Path<EncounterId>, JsonBody(change): JsonBody<NoteChange>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+    JsonBody(change): JsonBody<NoteChange>,
 ) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let saved = save_note(&app, &session, id, change, true).await?;
@@ -256,11 +372,19 @@ pub(super) async fn save(
 }
 
 /// Saves in a transaction of its own.
-pub(super) async fn save_note(app: &App, session: &Session, id: EncounterId, change: NoteChange, wall_clock: bool) -> Result<super::Version> {
+pub(super) async fn save_note(
+    app: &App,
+    session: &Session,
+    id: EncounterId,
+    change: NoteChange,
+    wall_clock: bool,
+) -> Result<super::Version> {
     let mut tx = app.begin(session).await?;
     let visit = Visit::find(&mut tx, id).await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
-    let result = visit.save(&mut tx, &key, Writer::from(session), change, wall_clock).await;
+    let result = visit
+        .save(&mut tx, &key, Writer::from(session), change, wall_clock)
+        .await;
     if result.is_ok() {
         tx.commit().await?;
         return result;
@@ -281,20 +405,37 @@ pub(super) struct DraftRequest {
 /// A request without a body asks for the note's own lines.
 pub(super) async fn draft_request(request: Request) -> Result<DraftRequest> {
     let typed = request.headers().contains_key(header::CONTENT_TYPE);
-    let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|v| v == "0");
+    let empty = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|v| v == "0");
     if !typed || empty {
         return Ok(DraftRequest::default());
     }
-    Ok(JsonBody::<DraftRequest>::from_request(request, &()).await?.0)
+    Ok(JsonBody::<DraftRequest>::from_request(request, &())
+        .await?
+        .0)
 }
 
 /// `POST /encounters/{id}/draft`.
 pub(super) async fn draft(
-    State(app): State<App>, session: Session, Extension(running): Extension<Running>, Path(id): Path<EncounterId>, request: Request,
+    State(app): State<App>,
+    session: Session,
+    Extension(running): Extension<Running>,
+    Path(id): Path<EncounterId>,
+    request: Request,
 ) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let wanted = draft_request(request).await?;
-    let started = draft::start(&app, &running, &session, Writer::from(&session), id, wanted.source_text).await;
+    let started = draft::start(
+        &app,
+        &running,
+        &session,
+        Writer::from(&session),
+        id,
+        wanted.source_text,
+    )
+    .await;
     let (_, heard) = noted(&app, &session, id, started).await?;
     Ok(stream::to_page(&app, heard))
 }
@@ -305,18 +446,31 @@ pub(super) struct SignForm {
 }
 
 /// `POST /encounters/{id}/sign`.
-pub(super) async fn sign(State(app): State<App>, session: Session, Path(id): Path<EncounterId>, Form(form): Form<SignForm>) -> Result<Response> {
+pub(super) async fn sign(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+    Form(form): Form<SignForm>,
+) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     sign_note(&app, &session, id, form.version, true).await?;
     Ok(Redirect::to(&format!("/encounters/{id}")).into_response())
 }
 
 /// Signs in a transaction of its own.
-pub(super) async fn sign_note(app: &App, session: &Session, id: EncounterId, version: i32, wall_clock: bool) -> Result<super::Signature> {
+pub(super) async fn sign_note(
+    app: &App,
+    session: &Session,
+    id: EncounterId,
+    version: i32,
+    wall_clock: bool,
+) -> Result<super::Signature> {
     let mut tx = app.begin(session).await?;
     let visit = Visit::find(&mut tx, id).await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
-    let result = visit.sign(&mut tx, &key, Writer::from(session), version, wall_clock).await;
+    let result = visit
+        .sign(&mut tx, &key, Writer::from(session), version, wall_clock)
+        .await;
     if result.is_ok() {
         tx.commit().await?;
         return result;
@@ -334,19 +488,34 @@ pub(super) struct AddendumForm {
 
 /// `POST /encounters/{id}/addenda`.
 pub(super) async fn add_addendum(
-    State(app): State<App>, session: Session, Path(id): Path<EncounterId>, Form(form): Form<AddendumForm>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+    Form(form): Form<AddendumForm>,
 ) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
     let key = app.keys.patient(tx.practice(), visit.patient).await?;
     let addendum = Uuid::now_v7();
-    if claim(&mut tx, &session, form.idempotency_key, "addendum", addendum).await?.is_some() {
+    if claim(
+        &mut tx,
+        &session,
+        form.idempotency_key,
+        "addendum",
+        addendum,
+    )
+    .await?
+    .is_some()
+    {
         return Ok(Redirect::to(&format!("/encounters/{id}")).into_response());
     }
     // Browsers send line ends as CR LF.
     let text = form.text.replace("\r\n", "\n");
-    match visit.add_addendum(&mut tx, &key, session.user_id, addendum, &text).await {
+    match visit
+        .add_addendum(&mut tx, &key, session.user_id, addendum, &text)
+        .await
+    {
         Ok(()) => {
             tx.commit().await?;
             Ok(Redirect::to(&format!("/encounters/{id}")).into_response())
@@ -354,7 +523,10 @@ pub(super) async fn add_addendum(
         Err(Error::Invalid(fields)) => {
             drop(tx);
             let mut page = visit_page(&app, &session, id, "visit page").await?;
-            page.errors = fields.into_iter().map(|f| (f.field.into_owned(), f.message.into_owned())).collect();
+            page.errors = fields
+                .into_iter()
+                .map(|f| (f.field.into_owned(), f.message.into_owned()))
+                .collect();
             page.addendum_text = text;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response())
         }
@@ -363,12 +535,19 @@ pub(super) async fn add_addendum(
 }
 
 /// `GET /encounters/{id}/scores/new`.
-pub(super) async fn new_score(State(app): State<App>, session: Session, Path(id): Path<EncounterId>) -> Result<Response> {
+pub(super) async fn new_score(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
     tx.close_without_patient_data().await?;
-    html(&app, &ScoreForm::new(visit.id.to_string(), app.clock.today().to_string()))
+    html(
+        &app,
+        &ScoreForm::new(visit.id.to_string(), app.clock.today().to_string()),
+    )
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -384,25 +563,52 @@ pub(super) struct ScoreInput {
 
 /// `POST /encounters/{id}/scores`: the trend section again, or the form with what is wrong.
 pub(super) async fn add_score(
-    State(app): State<App>, session: Session, Path(id): Path<EncounterId>, Form(form): Form<ScoreInput>,
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<EncounterId>,
+    Form(form): Form<ScoreInput>,
 ) -> Result<Response> {
     allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
     let mut tx = app.begin(&session).await?;
     let visit = Visit::find(&mut tx, id).await?;
     let score = Uuid::now_v7();
-    if claim(&mut tx, &session, form.idempotency_key, "outcome score", score).await?.is_none() {
-        match visit.add_score(&mut tx, session.user_id, score, &form.measure, &form.score, &form.taken_on).await {
+    if claim(
+        &mut tx,
+        &session,
+        form.idempotency_key,
+        "outcome score",
+        score,
+    )
+    .await?
+    .is_none()
+    {
+        match visit
+            .add_score(
+                &mut tx,
+                session.user_id,
+                score,
+                &form.measure,
+                &form.score,
+                &form.taken_on,
+            )
+            .await
+        {
             Ok(()) => {}
             Err(Error::Invalid(fields)) => {
                 let mut page = ScoreForm::new(visit.id.to_string(), form.taken_on);
-                (page.measure, page.score, page.idempotency_key) = (form.measure, form.score, form.idempotency_key);
-                page.errors = fields.into_iter().map(|f| (f.field.into_owned(), f.message.into_owned())).collect();
+                (page.measure, page.score, page.idempotency_key) =
+                    (form.measure, form.score, form.idempotency_key);
+                page.errors = fields
+                    .into_iter()
+                    .map(|f| (f.field.into_owned(), f.message.into_owned()))
+                    .collect();
                 return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
             }
             Err(other) => return Err(other),
         }
     }
-    tx.record(visit.event(Action::Read, "Observation", "trend")).await?;
+    tx.record(visit.event(Action::Read, "Observation", "trend"))
+        .await?;
     let trends = trend_view(&mut tx, &visit, true).await?;
     tx.commit().await?;
     html(&app, &TrendsPart { trends })
@@ -416,7 +622,12 @@ pub(super) async fn notes(State(app): State<App>, session: Session) -> Result<Re
         Some(practitioner) => store::unsigned(tx.conn(), practitioner, UNSIGNED).await?,
         None => Vec::new(),
     };
-    tx.record(AuditEvent::new(Action::Read, "Encounter").reason("notes to sign").shown(list.iter().map(|n| n.patient.0))).await?;
+    tx.record(
+        AuditEvent::new(Action::Read, "Encounter")
+            .reason("notes to sign")
+            .shown(list.iter().map(|n| n.patient.0)),
+    )
+    .await?;
     let shell = shell(&app, &session, &mut tx, "Notes to sign".into(), "notes").await?;
     tx.commit().await?;
     let rows = list
@@ -427,8 +638,17 @@ pub(super) async fn notes(State(app): State<App>, session: Session) -> Result<Re
             file_number: n.file_number,
             session: n.session_type,
             when: clock::stamp_text(n.booked_for),
-            saved: n.saved_at.map_or_else(|| "Nothing typed yet".into(), clock::stamp_text),
+            saved: n
+                .saved_at
+                .map_or_else(|| "Nothing typed yet".into(), clock::stamp_text),
         })
         .collect();
-    html(&app, &NotesPage { shell, rows, treats: session.practitioner_id.is_some() })
+    html(
+        &app,
+        &NotesPage {
+            shell,
+            rows,
+            treats: session.practitioner_id.is_some(),
+        },
+    )
 }

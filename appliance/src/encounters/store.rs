@@ -12,7 +12,12 @@ use crate::ids::{AppointmentId, EncounterId, PatientId, PracticeId, Practitioner
 
 /// Makes the visit, or gives the one that is there. True when it is new.
 pub(super) async fn open(
-    conn: &mut PgConnection, practice: PracticeId, appointment: AppointmentId, patient: PatientId, practitioner: PractitionerId, reason: &str,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    appointment: AppointmentId,
+    patient: PatientId,
+    practitioner: PractitionerId,
+    reason: &str,
     now: OffsetDateTime,
 ) -> Result<(EncounterId, bool)> {
     let made = sqlx::query_scalar!(
@@ -25,12 +30,21 @@ pub(super) async fn open(
     .await?;
     match made {
         Some(id) => Ok((id, true)),
-        None => Ok((opened(conn, appointment, patient).await?.ok_or(Error::NotFound)?, false)),
+        None => Ok((
+            opened(conn, appointment, patient)
+                .await?
+                .ok_or(Error::NotFound)?,
+            false,
+        )),
     }
 }
 
 /// The visit that was opened from a booking, if one was.
-pub(super) async fn opened(conn: &mut PgConnection, appointment: AppointmentId, patient: PatientId) -> Result<Option<EncounterId>> {
+pub(super) async fn opened(
+    conn: &mut PgConnection,
+    appointment: AppointmentId,
+    patient: PatientId,
+) -> Result<Option<EncounterId>> {
     Ok(sqlx::query_scalar!(
         r#"SELECT id AS "id: EncounterId" FROM encounters WHERE appointment_id = $1 AND patient_id = $2"#,
         appointment.0,
@@ -74,8 +88,20 @@ pub(super) async fn visit(conn: &mut PgConnection, id: EncounterId) -> Result<Op
         booked_for: r.starts_at,
         started_at: r.started_at,
         finished_at: r.finished_at,
-        signature: match (r.signed_version, r.signed_at, r.signed_by, r.signer, r.body_sha256) {
-            (Some(version), Some(at), Some(by), Some(name), Some(hash)) => Some(Signature { version, at, by, name, body_sha256: hex::encode(hash) }),
+        signature: match (
+            r.signed_version,
+            r.signed_at,
+            r.signed_by,
+            r.signer,
+            r.body_sha256,
+        ) {
+            (Some(version), Some(at), Some(by), Some(name), Some(hash)) => Some(Signature {
+                version,
+                at,
+                by,
+                name,
+                body_sha256: hex::encode(hash),
+            }),
             _ => None,
         },
     }))
@@ -83,7 +109,9 @@ pub(super) async fn visit(conn: &mut PgConnection, id: EncounterId) -> Result<Op
 
 /// Keeps others from saving or signing this visit's note until the transaction ends.
 pub(super) async fn lock(conn: &mut PgConnection, id: EncounterId) -> Result<()> {
-    sqlx::query!("SELECT id FROM encounters WHERE id = $1 FOR UPDATE", id.0).fetch_one(conn).await?;
+    sqlx::query!("SELECT id FROM encounters WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_one(conn)
+        .await?;
     Ok(())
 }
 
@@ -104,7 +132,12 @@ pub(super) async fn newest(conn: &mut PgConnection, id: EncounterId) -> Result<O
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|r| Sealed { version: r.version, author_name: r.display_name, saved_at: r.saved_at, body: r.body }))
+    Ok(row.map(|r| Sealed {
+        version: r.version,
+        author_name: r.display_name,
+        saved_at: r.saved_at,
+        body: r.body,
+    }))
 }
 
 /// What became of a new version.
@@ -117,7 +150,13 @@ pub(super) enum Inserted {
 }
 
 pub(super) async fn insert_version(
-    conn: &mut PgConnection, practice: PracticeId, id: EncounterId, version: i32, author: UserId, now: OffsetDateTime, body: &[u8],
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: EncounterId,
+    version: i32,
+    author: UserId,
+    now: OffsetDateTime,
+    body: &[u8],
 ) -> Result<Inserted> {
     let done = sqlx::query!(
         "INSERT INTO note_versions (practice_id, encounter_id, version, author_id, saved_at, body) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -134,7 +173,13 @@ pub(super) async fn insert_version(
 }
 
 pub(super) async fn insert_signature(
-    conn: &mut PgConnection, practice: PracticeId, id: EncounterId, version: i32, by: UserId, now: OffsetDateTime, hash: &[u8],
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: EncounterId,
+    version: i32,
+    by: UserId,
+    now: OffsetDateTime,
+    hash: &[u8],
 ) -> Result<()> {
     sqlx::query!(
         "INSERT INTO note_signatures (practice_id, encounter_id, version, signed_by, signed_at, body_sha256) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -145,13 +190,27 @@ pub(super) async fn insert_signature(
     Ok(())
 }
 
-pub(super) async fn finish(conn: &mut PgConnection, id: EncounterId, now: OffsetDateTime) -> Result<()> {
-    sqlx::query!("UPDATE encounters SET status = 'finished', finished_at = $2 WHERE id = $1", id.0, now).execute(conn).await?;
+pub(super) async fn finish(
+    conn: &mut PgConnection,
+    id: EncounterId,
+    now: OffsetDateTime,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE encounters SET status = 'finished', finished_at = $2 WHERE id = $1",
+        id.0,
+        now
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// Whether another patient's visit of the same booking is still open.
-pub(super) async fn others_open(conn: &mut PgConnection, appointment: AppointmentId, but: EncounterId) -> Result<bool> {
+pub(super) async fn others_open(
+    conn: &mut PgConnection,
+    appointment: AppointmentId,
+    but: EncounterId,
+) -> Result<bool> {
     Ok(sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM encounters WHERE appointment_id = $1 AND id <> $2 AND status = 'in-progress') AS "open!""#,
         appointment.0,
@@ -169,7 +228,10 @@ pub(super) struct SealedAddendum {
     pub(super) body: Vec<u8>,
 }
 
-pub(super) async fn addenda(conn: &mut PgConnection, id: EncounterId) -> Result<Vec<SealedAddendum>> {
+pub(super) async fn addenda(
+    conn: &mut PgConnection,
+    id: EncounterId,
+) -> Result<Vec<SealedAddendum>> {
     let rows = sqlx::query!(
         r#"SELECT d.id, u.display_name, d.added_at, d.body
            FROM note_addenda d JOIN users u ON u.practice_id = d.practice_id AND u.id = d.author_id
@@ -178,11 +240,25 @@ pub(super) async fn addenda(conn: &mut PgConnection, id: EncounterId) -> Result<
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|r| SealedAddendum { id: r.id, author_name: r.display_name, added_at: r.added_at, body: r.body }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| SealedAddendum {
+            id: r.id,
+            author_name: r.display_name,
+            added_at: r.added_at,
+            body: r.body,
+        })
+        .collect())
 }
 
 pub(super) async fn insert_addendum(
-    conn: &mut PgConnection, practice: PracticeId, id: Uuid, encounter: EncounterId, author: UserId, now: OffsetDateTime, body: &[u8],
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: Uuid,
+    encounter: EncounterId,
+    author: UserId,
+    now: OffsetDateTime,
+    body: &[u8],
 ) -> Result<()> {
     sqlx::query!(
         "INSERT INTO note_addenda (practice_id, id, encounter_id, author_id, added_at, body) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -206,7 +282,11 @@ pub(super) struct Past {
 }
 
 /// The patient's newest visits, newest first.
-pub(super) async fn history(conn: &mut PgConnection, patient: PatientId, most: i64) -> Result<Vec<Past>> {
+pub(super) async fn history(
+    conn: &mut PgConnection,
+    patient: PatientId,
+    most: i64,
+) -> Result<Vec<Past>> {
     let rows = sqlx::query!(
         r#"SELECT e.id AS "id!: EncounterId", a.starts_at, coalesce(t.name, '') AS "session_type!",
                   btrim(p.title || ' ' || p.given_name || ' ' || p.family_name) AS "practitioner_name!",
@@ -252,7 +332,13 @@ pub(super) async fn scores(conn: &mut PgConnection, patient: PatientId) -> Resul
 
 #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
 pub(super) async fn insert_score(
-    conn: &mut PgConnection, practice: PracticeId, id: Uuid, patient: PatientId, encounter: Option<EncounterId>, score: &Score, by: UserId,
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: Uuid,
+    patient: PatientId,
+    encounter: Option<EncounterId>,
+    score: &Score,
+    by: UserId,
     now: OffsetDateTime,
 ) -> Result<()> {
     sqlx::query!(
@@ -265,7 +351,10 @@ pub(super) async fn insert_score(
     Ok(())
 }
 
-pub(super) async fn unsigned_count(conn: &mut PgConnection, practitioner: PractitionerId) -> Result<i64> {
+pub(super) async fn unsigned_count(
+    conn: &mut PgConnection,
+    practitioner: PractitionerId,
+) -> Result<i64> {
     Ok(sqlx::query_scalar!(
         r#"SELECT count(*) AS "n!" FROM encounters WHERE practitioner_id = $1 AND status = 'in-progress'"#,
         practitioner.0
@@ -285,7 +374,11 @@ pub(super) struct Unsigned {
     pub(super) saved_at: Option<OffsetDateTime>,
 }
 
-pub(super) async fn unsigned(conn: &mut PgConnection, practitioner: PractitionerId, most: i64) -> Result<Vec<Unsigned>> {
+pub(super) async fn unsigned(
+    conn: &mut PgConnection,
+    practitioner: PractitionerId,
+    most: i64,
+) -> Result<Vec<Unsigned>> {
     Ok(sqlx::query_as!(
         Unsigned,
         r#"SELECT e.id AS "id!: EncounterId", e.patient_id AS "patient!: PatientId",
@@ -319,7 +412,11 @@ pub(super) struct Filter {
 }
 
 /// Ids are time-ordered (UUID version 7), so the newest come first by id.
-pub(super) async fn list(conn: &mut PgConnection, filter: &Filter, most: i64) -> Result<Vec<EncounterId>> {
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    most: i64,
+) -> Result<Vec<EncounterId>> {
     Ok(sqlx::query_scalar!(
         r#"SELECT e.id AS "id!: EncounterId" FROM encounters e
            JOIN appointments a ON a.practice_id = e.practice_id AND a.id = e.appointment_id
@@ -342,7 +439,14 @@ pub(super) async fn list(conn: &mut PgConnection, filter: &Filter, most: i64) ->
 }
 
 /// The patient of a visit, to say in the audit log whose note was refused.
-pub(super) async fn patient_of(conn: &mut PgConnection, id: EncounterId) -> Result<Option<PatientId>> {
-    Ok(sqlx::query_scalar!(r#"SELECT patient_id AS "patient: PatientId" FROM encounters WHERE id = $1"#, id.0).fetch_optional(conn).await?)
+pub(super) async fn patient_of(
+    conn: &mut PgConnection,
+    id: EncounterId,
+) -> Result<Option<PatientId>> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT patient_id AS "patient: PatientId" FROM encounters WHERE id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?)
 }
-

@@ -14,7 +14,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::draft::Step;
 use super::draft_store::Left;
-use super::view::{SentencePart, SentenceView, StatementView, StatementsPart, UnusedPart, UnusedView, section_key};
+use super::view::{
+    SentencePart, SentenceView, StatementView, StatementsPart, UnusedPart, UnusedView, section_key,
+};
 use crate::drafting::{DraftSentence, Statement};
 use crate::error::Result;
 use crate::ids::DraftId;
@@ -22,18 +24,29 @@ use crate::web::App;
 
 /// Whether whoever asks wants events.
 pub(super) fn wants_events(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/event-stream"))
+    headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.contains("text/event-stream"))
 }
 
-fn events(heard: UnboundedReceiver<Step>, form: impl Fn(Step) -> Result<(&'static str, String)> + Send + 'static) -> Response {
+fn events(
+    heard: UnboundedReceiver<Step>,
+    form: impl Fn(Step) -> Result<(&'static str, String)> + Send + 'static,
+) -> Response {
     let stream = UnboundedReceiverStream::new(heard).map(move |step| {
         let (name, data) = form(step).unwrap_or_else(|error| {
             tracing::error!(%error, "a step of a draft could not be shown");
-            ("error", json!({ "detail": "A part of the draft could not be shown." }).to_string())
+            (
+                "error",
+                json!({ "detail": "A part of the draft could not be shown." }).to_string(),
+            )
         });
         Ok::<_, Infallible>(Event::default().event(name).data(data))
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))).into_response()
+    Sse::new(stream)
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(10)))
+        .into_response()
 }
 
 /// For the page: parts in HTML.
@@ -42,11 +55,31 @@ pub(super) fn to_page(app: &App, heard: UnboundedReceiver<Step>) -> Response {
     events(heard, move |step| {
         Ok(match step {
             Step::Began(id) => ("draft", json!({ "id": id }).to_string()),
-            Step::Statements(list) => ("sources", templates.render(&StatementsPart { statements: list.iter().map(StatementView::new).collect() })?),
-            Step::Section(section) => ("section", json!({ "section": section_key(section) }).to_string()),
-            Step::Sentence(number, sentence) => ("sentence", templates.render(&SentencePart { sentence: SentenceView::new(number, &sentence, None) })?),
-            Step::Unused(left, text) => ("unused", templates.render(&UnusedPart { unused: UnusedView::new(&left, text) })?),
-            Step::Done { text, head, .. } => ("done", json!({ "text": text, "head": head }).to_string()),
+            Step::Statements(list) => (
+                "sources",
+                templates.render(&StatementsPart {
+                    statements: list.iter().map(StatementView::new).collect(),
+                })?,
+            ),
+            Step::Section(section) => (
+                "section",
+                json!({ "section": section_key(section) }).to_string(),
+            ),
+            Step::Sentence(number, sentence) => (
+                "sentence",
+                templates.render(&SentencePart {
+                    sentence: SentenceView::new(number, &sentence, None),
+                })?,
+            ),
+            Step::Unused(left, text) => (
+                "unused",
+                templates.render(&UnusedPart {
+                    unused: UnusedView::new(&left, text),
+                })?,
+            ),
+            Step::Done { text, head, .. } => {
+                ("done", json!({ "text": text, "head": head }).to_string())
+            }
             Step::Refused(detail) => ("refused", json!({ "detail": detail }).to_string()),
             Step::Failed(detail) => ("error", json!({ "detail": detail }).to_string()),
         })
@@ -131,8 +164,15 @@ pub(super) struct ApiDraft {
 }
 
 fn statement(s: Statement) -> ApiStatement {
-    let speaker = s.speaker.and_then(|who| serde_json::to_value(who).ok()).and_then(|v| v.as_str().map(str::to_owned));
-    ApiStatement { number: s.number, text: s.text, speaker }
+    let speaker = s
+        .speaker
+        .and_then(|who| serde_json::to_value(who).ok())
+        .and_then(|v| v.as_str().map(str::to_owned));
+    ApiStatement {
+        number: s.number,
+        text: s.text,
+        speaker,
+    }
 }
 
 fn sentence(id: usize, s: DraftSentence) -> ApiSentence {
@@ -141,7 +181,15 @@ fn sentence(id: usize, s: DraftSentence) -> ApiSentence {
         section: s.section.letter().to_string(),
         text: s.text,
         sources: s.sources,
-        flags: s.flags.into_iter().map(|f| ApiFlag { kind: f.kind.name().to_owned(), words: f.words, message: f.message }).collect(),
+        flags: s
+            .flags
+            .into_iter()
+            .map(|f| ApiFlag {
+                kind: f.kind.name().to_owned(),
+                words: f.words,
+                message: f.message,
+            })
+            .collect(),
         origin: match s.origin {
             crate::drafting::Origin::Model => "model",
             crate::drafting::Origin::OwnWords => "own_words",
@@ -150,7 +198,11 @@ fn sentence(id: usize, s: DraftSentence) -> ApiSentence {
 }
 
 fn unused(left: &Left, text: String) -> ApiUnused {
-    ApiUnused { number: left.number, text, reason: left.reason.message() }
+    ApiUnused {
+        number: left.number,
+        text,
+        reason: left.reason.message(),
+    }
 }
 
 fn write(value: &impl Serialize) -> Result<String> {

@@ -118,16 +118,21 @@ fn float(value: Decimal) -> f64 {
 pub(super) fn trends(scores: &[Score]) -> (Option<Trend>, Vec<Latest>) {
     let mut groups: Vec<(&'static Measure, Vec<&Score>)> = Vec::new();
     for score in scores {
-        let Some(measure) = by_code(&score.measure) else { continue };
+        let Some(measure) = by_code(&score.measure) else {
+            continue;
+        };
         match groups.iter_mut().find(|(m, _)| m.code == measure.code) {
             Some((_, list)) => list.push(score),
             None => groups.push((measure, vec![score])),
         }
     }
     // Between measures of as many scores, the one taken last.
-    groups.sort_by_key(|(_, list)| std::cmp::Reverse((list.len(), list.last().map(|s| s.taken_on))));
+    groups
+        .sort_by_key(|(_, list)| std::cmp::Reverse((list.len(), list.last().map(|s| s.taken_on))));
     let mut groups = groups.into_iter();
-    let chart = groups.next().and_then(|(measure, list)| trend(measure, &list));
+    let chart = groups
+        .next()
+        .and_then(|(measure, list)| trend(measure, &list));
     let rest = groups
         .filter_map(|(measure, list)| {
             let (first, last) = (list.first()?, list.last()?);
@@ -151,13 +156,23 @@ fn trend(measure: &'static Measure, scores: &[&Score]) -> Option<Trend> {
     let from = drawn.first()?.taken_on;
     let days = (last.taken_on - from).whole_days().max(1) as f64;
     let alone = from == last.taken_on;
-    let x = |day: Date| if alone { f64::midpoint(LEFT, RIGHT) } else { LEFT + 8.0 + (day - from).whole_days() as f64 / days * (RIGHT - LEFT - 16.0) };
+    let x = |day: Date| {
+        if alone {
+            f64::midpoint(LEFT, RIGHT)
+        } else {
+            LEFT + 8.0 + (day - from).whole_days() as f64 / days * (RIGHT - LEFT - 16.0)
+        }
+    };
 
     let grid = (0..=4)
         .map(|i| {
             let value = least + (most - least) * Decimal::from(i) / Decimal::from(4);
             let place = y(float(value));
-            Grid { y: at(place), text_y: at(place + 3.5), label: shown(value.round_dp(2)) }
+            Grid {
+                y: at(place),
+                text_y: at(place + 3.5),
+                label: shown(value.round_dp(2)),
+            }
         })
         .collect();
     let points: Vec<Point> = drawn
@@ -166,25 +181,55 @@ fn trend(measure: &'static Measure, scores: &[&Score]) -> Option<Trend> {
         .map(|(i, s)| Point {
             x: at(x(s.taken_on)),
             y: at(y(float(s.score))),
-            title: format!("{}: {}{}", clock::date_text(s.taken_on), shown(s.score), measure.unit),
+            title: format!(
+                "{}: {}{}",
+                clock::date_text(s.taken_on),
+                shown(s.score),
+                measure.unit
+            ),
             last: i + 1 == drawn.len(),
         })
         .collect();
-    let line = points.iter().map(|p| format!("{},{}", p.x, p.y)).collect::<Vec<_>>().join(" ");
+    let line = points
+        .iter()
+        .map(|p| format!("{},{}", p.x, p.y))
+        .collect::<Vec<_>>()
+        .join(" ");
 
     // The newest value above its mark, unless it touches the upper edge.
-    let above = |place: f64, gap: f64| if place - gap < TOP - 2.0 { place + gap + 6.0 } else { place - gap };
+    let above = |place: f64, gap: f64| {
+        if place - gap < TOP - 2.0 {
+            place + gap + 6.0
+        } else {
+            place - gap
+        }
+    };
     let mut values = vec![Label {
         x: at(x(last.taken_on)),
         y: at(above(y(float(last.score)), 9.0)),
         anchor: if alone { "middle" } else { "end" },
         text: shown(last.score),
     }];
-    let mut dates = vec![Label { x: at(x(last.taken_on)), y: "151".into(), anchor: if alone { "middle" } else { "end" }, text: clock::short_date_text(last.taken_on) }];
+    let mut dates = vec![Label {
+        x: at(x(last.taken_on)),
+        y: "151".into(),
+        anchor: if alone { "middle" } else { "end" },
+        text: clock::short_date_text(last.taken_on),
+    }];
     if !alone {
         let oldest = *drawn.first()?;
-        values.push(Label { x: at(x(from) + 2.0), y: at(y(float(oldest.score)) + 15.0), anchor: "start", text: shown(oldest.score) });
-        dates.push(Label { x: at(x(from) - 8.0), y: "151".into(), anchor: "start", text: clock::short_date_text(from) });
+        values.push(Label {
+            x: at(x(from) + 2.0),
+            y: at(y(float(oldest.score)) + 15.0),
+            anchor: "start",
+            text: shown(oldest.score),
+        });
+        dates.push(Label {
+            x: at(x(from) - 8.0),
+            y: "151".into(),
+            anchor: "start",
+            text: clock::short_date_text(from),
+        });
     }
 
     let detectable = measure.detectable(first.score);
@@ -192,7 +237,12 @@ fn trend(measure: &'static Measure, scores: &[&Score]) -> Option<Trend> {
         // A shrinking balance or a growing pain is as real as progress, so the band goes both ways.
         let upper = y(float(first.score + d.change));
         let lower = y(float(first.score - d.change));
-        Band { y: at(upper), height: at(lower - upper), text_y: at((upper + lower) / 2.0 + 3.5), text: format!("less than {}: no real change", shown(d.change)) }
+        Band {
+            y: at(upper),
+            height: at(lower - upper),
+            text_y: at((upper + lower) / 2.0 + 3.5),
+            text: format!("less than {}: no real change", shown(d.change)),
+        }
     });
     let change = last.score - first.score;
     let mut rows = Vec::with_capacity(scores.len());
@@ -200,14 +250,27 @@ fn trend(measure: &'static Measure, scores: &[&Score]) -> Option<Trend> {
         rows.push(Row {
             date: clock::date_text(s.taken_on),
             score: format!("{}{}", shown(s.score), measure.unit),
-            change: if i == 0 { "First".into() } else { signed(s.score - scores[i - 1].score) },
+            change: if i == 0 {
+                "First".into()
+            } else {
+                signed(s.score - scores[i - 1].score)
+            },
         });
     }
     Some(Trend {
         name: measure.name,
         about: measure.about,
         delta: (scores.len() > 1).then(|| format!("{} since first visit", signed(change))),
-        title: format!("{}. {}, {} is better", measure.name, measure.about, if measure.better == Better::Higher { "higher" } else { "lower" }),
+        title: format!(
+            "{}. {}, {} is better",
+            measure.name,
+            measure.about,
+            if measure.better == Better::Higher {
+                "higher"
+            } else {
+                "lower"
+            }
+        ),
         description: describe(measure, first, last, scores.len()),
         source: detectable.map(|d| d.source),
         grid,
@@ -223,21 +286,43 @@ fn trend(measure: &'static Measure, scores: &[&Score]) -> Option<Trend> {
 /// What the chart says, in words.
 fn describe(measure: &Measure, first: &Score, last: &Score, count: usize) -> String {
     if count == 1 {
-        return format!("One score: {} on {}.", shown(last.score), clock::long_date_text(last.taken_on));
+        return format!(
+            "One score: {} on {}.",
+            shown(last.score),
+            clock::long_date_text(last.taken_on)
+        );
     }
     let change = last.score - first.score;
-    let way = if change > Decimal::ZERO { "Rose" } else if change < Decimal::ZERO { "Fell" } else { "Stayed" };
+    let way = if change > Decimal::ZERO {
+        "Rose"
+    } else if change < Decimal::ZERO {
+        "Fell"
+    } else {
+        "Stayed"
+    };
     let mut text = format!(
         "{way} from {} on {} to {} on {}.",
-        shown(first.score), clock::long_date_text(first.taken_on), shown(last.score), clock::long_date_text(last.taken_on)
+        shown(first.score),
+        clock::long_date_text(first.taken_on),
+        shown(last.score),
+        clock::long_date_text(last.taken_on)
     );
     if let Some(d) = measure.detectable(first.score) {
         let size = change.abs();
         let better = (change > Decimal::ZERO) == (measure.better == Better::Higher);
         if size >= d.change {
-            text.push_str(&format!(" The change of {} is at least the {} that count as a real change, for the {}.", shown(size), shown(d.change), if better { "better" } else { "worse" }));
+            text.push_str(&format!(
+                " The change of {} is at least the {} that count as a real change, for the {}.",
+                shown(size),
+                shown(d.change),
+                if better { "better" } else { "worse" }
+            ));
         } else {
-            text.push_str(&format!(" The change of {} is less than the {} that count as a real change.", shown(size), shown(d.change)));
+            text.push_str(&format!(
+                " The change of {} is less than the {} that count as a real change.",
+                shown(size),
+                shown(d.change)
+            ));
         }
     }
     text
@@ -246,9 +331,20 @@ fn describe(measure: &Measure, first: &Score, last: &Score, count: usize) -> Str
 impl Trend {
     /// An example for template tests.
     pub(super) fn sample() -> (Option<Self>, Vec<Latest>) {
-        let day = |n: u8| Date::from_calendar_date(2026, time::Month::October, n).unwrap_or(Date::MIN);
-        let score = |measure: &str, score: i64, on: u8| Score { measure: measure.into(), score: Decimal::from(score), taken_on: day(on) };
-        trends(&[score("lefs", 18, 15), score("lefs", 24, 22), score("nprs", 7, 15), score("nprs", 2, 29), score("lefs", 31, 29)])
+        let day =
+            |n: u8| Date::from_calendar_date(2026, time::Month::October, n).unwrap_or(Date::MIN);
+        let score = |measure: &str, score: i64, on: u8| Score {
+            measure: measure.into(),
+            score: Decimal::from(score),
+            taken_on: day(on),
+        };
+        trends(&[
+            score("lefs", 18, 15),
+            score("lefs", 24, 22),
+            score("nprs", 7, 15),
+            score("nprs", 2, 29),
+            score("lefs", 31, 29),
+        ])
     }
 }
 
@@ -259,18 +355,38 @@ mod tests {
     use time::macros::date;
 
     fn score(measure: &str, value: &str, taken_on: Date) -> Score {
-        Score { measure: measure.into(), score: value.parse().unwrap(), taken_on }
+        Score {
+            measure: measure.into(),
+            score: value.parse().unwrap(),
+            taken_on,
+        }
     }
 
     #[test]
     fn a_real_improvement_is_told_from_noise() {
-        let (chart, _) = trends(&[score("lefs", "18", date!(2026 - 10 - 15)), score("lefs", "48", date!(2026 - 11 - 24))]);
+        let (chart, _) = trends(&[
+            score("lefs", "18", date!(2026 - 10 - 15)),
+            score("lefs", "48", date!(2026 - 11 - 24)),
+        ]);
         let chart = chart.unwrap();
         assert_eq!(chart.delta.as_deref(), Some("+30 since first visit"));
-        assert!(chart.description.contains("at least the 9 that count as a real change, for the better"), "{}", chart.description);
-        let (chart, _) = trends(&[score("nprs", "7", date!(2026 - 10 - 15)), score("nprs", "6", date!(2026 - 11 - 24))]);
+        assert!(
+            chart
+                .description
+                .contains("at least the 9 that count as a real change, for the better"),
+            "{}",
+            chart.description
+        );
+        let (chart, _) = trends(&[
+            score("nprs", "7", date!(2026 - 10 - 15)),
+            score("nprs", "6", date!(2026 - 11 - 24)),
+        ]);
         let chart = chart.unwrap();
-        assert!(chart.description.contains("less than the 2"), "{}", chart.description);
+        assert!(
+            chart.description.contains("less than the 2"),
+            "{}",
+            chart.description
+        );
         assert_eq!(chart.delta.as_deref(), Some("−1 since first visit"));
     }
 
@@ -283,7 +399,12 @@ mod tests {
             score("unknown", "1", date!(2026 - 10 - 22)),
         ]);
         assert_eq!(chart.unwrap().name, "LEFS");
-        assert_eq!(rest.iter().map(|l| (l.name, l.value.as_str(), l.first.as_deref())).collect::<Vec<_>>(), [("NPRS", "7", None)]);
+        assert_eq!(
+            rest.iter()
+                .map(|l| (l.name, l.value.as_str(), l.first.as_deref()))
+                .collect::<Vec<_>>(),
+            [("NPRS", "7", None)]
+        );
         assert!(trends(&[]).0.is_none());
     }
 

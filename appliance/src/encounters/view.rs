@@ -23,10 +23,26 @@ pub(super) struct SectionView {
 }
 
 pub(super) const SECTIONS: [SectionView; 4] = [
-    SectionView { key: "subjective", label: "Subjective", hint: "What the patient tells you" },
-    SectionView { key: "objective", label: "Objective", hint: "What you measured and did" },
-    SectionView { key: "assessment", label: "Assessment", hint: "What it means" },
-    SectionView { key: "plan", label: "Plan", hint: "What happens next" },
+    SectionView {
+        key: "subjective",
+        label: "Subjective",
+        hint: "What the patient tells you",
+    },
+    SectionView {
+        key: "objective",
+        label: "Objective",
+        hint: "What you measured and did",
+    },
+    SectionView {
+        key: "assessment",
+        label: "Assessment",
+        hint: "What it means",
+    },
+    SectionView {
+        key: "plan",
+        label: "Plan",
+        hint: "What happens next",
+    },
 ];
 
 /// A section as the page names it.
@@ -69,7 +85,10 @@ pub(super) struct UnusedView {
 
 impl StatementView {
     pub(super) fn new(statement: &Statement) -> Self {
-        Self { id: statement.number, text: statement.text.clone() }
+        Self {
+            id: statement.number,
+            text: statement.text.clone(),
+        }
     }
 }
 
@@ -89,14 +108,25 @@ impl SentenceView {
                 _ => "warn",
             },
             // Without a source the page has its own words.
-            why: sentence.flags.iter().filter(|f| f.kind != FlagKind::Unsourced).map(|f| f.message.clone()).collect(),
+            why: sentence
+                .flags
+                .iter()
+                .filter(|f| f.kind != FlagKind::Unsourced)
+                .map(|f| f.message.clone())
+                .collect(),
         }
     }
 }
 
 impl UnusedView {
     pub(super) fn new(left: &Left, text: String) -> Self {
-        Self { id: left.number, text, section: "subjective", section_label: "Subjective", why: left.reason.message() }
+        Self {
+            id: left.number,
+            text,
+            section: "subjective",
+            section_label: "Subjective",
+            why: left.reason.message(),
+        }
     }
 }
 
@@ -139,20 +169,42 @@ impl DraftView {
         } else {
             "The drafting model is not running. Write the note yourself; everything else works."
         };
-        Self { id: String::new(), head: head.into(), say: String::new(), done: false, why: None, statements: Vec::new(), sentences: Vec::new(), unused: Vec::new() }
+        Self {
+            id: String::new(),
+            head: head.into(),
+            say: String::new(),
+            done: false,
+            why: None,
+            statements: Vec::new(),
+            sentences: Vec::new(),
+            unused: Vec::new(),
+        }
     }
 
     /// The newest draft, with what the clinician decided about its sentences.
     pub(super) fn of(draft: Draft, note: &Note) -> Self {
         let mine = note.draft_id == Some(draft.id.0);
-        let decision = |number: usize| note.decisions.get(&number.to_string()).copied().filter(|_| mine);
+        let decision = |number: usize| {
+            note.decisions
+                .get(&number.to_string())
+                .copied()
+                .filter(|_| mine)
+        };
         let body = draft.body;
-        let text_of = |number: u32| body.statements.iter().find(|s| s.number == number).map(|s| s.text.clone()).unwrap_or_default();
+        let text_of = |number: u32| {
+            body.statements
+                .iter()
+                .find(|s| s.number == number)
+                .map(|s| s.text.clone())
+                .unwrap_or_default()
+        };
         let done = draft.status == "done";
         Self {
             id: draft.id.to_string(),
             head: match draft.status.as_str() {
-                "done" if note.source_text != body.source_text => "Your lines have changed since this draft. Draft again to take them in.".into(),
+                "done" if note.source_text != body.source_text => {
+                    "Your lines have changed since this draft. Draft again to take them in.".into()
+                }
                 "done" => head(u64::try_from(draft.seconds).unwrap_or_default()),
                 "refused" => "Nothing was drafted.".into(),
                 "stopped" => "Stopped. What was written stays.".into(),
@@ -169,8 +221,16 @@ impl DraftView {
                 .filter(|&(n, _)| decision(n) != Some(Decision::Removed))
                 .map(|(n, s)| SentenceView::new(n, s, decision(n)))
                 .collect(),
-            unused: body.unused.iter().map(|u| UnusedView::new(u, text_of(u.number))).collect(),
-            statements: if body.sentences.is_empty() { Vec::new() } else { body.statements.iter().map(StatementView::new).collect() },
+            unused: body
+                .unused
+                .iter()
+                .map(|u| UnusedView::new(u, text_of(u.number)))
+                .collect(),
+            statements: if body.sentences.is_empty() {
+                Vec::new()
+            } else {
+                body.statements.iter().map(StatementView::new).collect()
+            },
         }
     }
 }
@@ -290,8 +350,22 @@ pub(super) struct ScoreForm {
 
 impl ScoreForm {
     pub(super) fn new(encounter: String, taken_on: String) -> Self {
-        let measures = MEASURES.iter().map(|m| Choice { value: m.code, label: format!("{}: {}", m.name, m.about) }).collect();
-        Self { encounter, measures, measure: String::new(), score: String::new(), taken_on, idempotency_key: Uuid::now_v7(), errors: BTreeMap::new() }
+        let measures = MEASURES
+            .iter()
+            .map(|m| Choice {
+                value: m.code,
+                label: format!("{}: {}", m.name, m.about),
+            })
+            .collect();
+        Self {
+            encounter,
+            measures,
+            measure: String::new(),
+            score: String::new(),
+            taken_on,
+            idempotency_key: Uuid::now_v7(),
+            errors: BTreeMap::new(),
+        }
     }
 }
 
@@ -315,16 +389,32 @@ fn sample_visit(state: &'static str) -> VisitView {
 
 fn sample_sentence(number: usize, sources: &[u32]) -> SentenceView {
     let state = if sources.is_empty() { "warn" } else { "ready" };
-    SentenceView { id: number, section: "objective", text: "Knee flexion 118°.".into(), sources: sources.to_vec(), state, why: Vec::new() }
+    SentenceView {
+        id: number,
+        section: "objective",
+        text: "Knee flexion 118°.".into(),
+        sources: sources.to_vec(),
+        state,
+        why: Vec::new(),
+    }
 }
 
 fn sample_trends() -> Trends {
     let (chart, latest) = Trend::sample();
-    Trends { encounter: Uuid::nil().to_string(), may_add: true, chart, latest }
+    Trends {
+        encounter: Uuid::nil().to_string(),
+        may_add: true,
+        chart,
+        latest,
+    }
 }
 
 fn sample_addenda() -> Vec<AddendumView> {
-    vec![AddendumView { text: "Spoke to the surgeon.".into(), by: "Naledi Mokoena".into(), at: "25-Nov-2026 08:10".into() }]
+    vec![AddendumView {
+        text: "Spoke to the surgeon.".into(),
+        by: "Naledi Mokoena".into(),
+        at: "25-Nov-2026 08:10".into(),
+    }]
 }
 
 impl Page for VisitPage {
@@ -335,14 +425,28 @@ impl Page for VisitPage {
             local_key: "AAAA".into(),
             patient: Banner::sample(),
             visit: sample_visit(state),
-            note: Note { source_text: "flexion 118".into(), ..Note::default() },
+            note: Note {
+                source_text: "flexion 118".into(),
+                ..Note::default()
+            },
             version: 3,
             saved: "Saved 10:41".into(),
             sections: SECTIONS,
             draft,
-            timeline: vec![TimelineItem { href: "/encounters/1".into(), state: "current", icon: "pen-line", title: "Visit 7".into(), text: String::new(), date: "24-Nov".into() }],
+            timeline: vec![TimelineItem {
+                href: "/encounters/1".into(),
+                state: "current",
+                icon: "pen-line",
+                title: "Visit 7".into(),
+                text: String::new(),
+                date: "24-Nov".into(),
+            }],
             trends: sample_trends(),
-            addenda: if state == "signed" { sample_addenda() } else { Vec::new() },
+            addenda: if state == "signed" {
+                sample_addenda()
+            } else {
+                Vec::new()
+            },
             may_add: true,
             addendum_key: Uuid::nil(),
             addendum_text: String::new(),
@@ -352,17 +456,44 @@ impl Page for VisitPage {
             id: Uuid::nil().to_string(),
             head: head(7),
             done: true,
-            statements: vec![StatementView { id: 1, text: "flexion 118".into() }],
+            statements: vec![StatementView {
+                id: 1,
+                text: "flexion 118".into(),
+            }],
             sentences: vec![sample_sentence(1, &[1]), sample_sentence(2, &[])],
-            unused: vec![UnusedView { id: 2, text: "nice weather".into(), section: "subjective", section_label: "Subjective", why: "Small talk." }],
+            unused: vec![UnusedView {
+                id: 2,
+                text: "nice weather".into(),
+                section: "subjective",
+                section_label: "Subjective",
+                why: "Small talk.",
+            }],
             ..DraftView::none(true)
         };
-        let refused = DraftView { why: Some("There is nothing to draft from: the text is empty.".into()), ..DraftView::none(true) };
+        let refused = DraftView {
+            why: Some("There is nothing to draft from: the text is empty.".into()),
+            ..DraftView::none(true)
+        };
         let mut wrong = page("signed", DraftView::none(true));
-        wrong.errors.insert("text".into(), "The addendum is empty. Write what you want to add.".into());
+        wrong.errors.insert(
+            "text".into(),
+            "The addendum is empty. Write what you want to add.".into(),
+        );
         let mut bare = page("draft", DraftView::none(false));
-        bare.trends = Trends { encounter: String::new(), may_add: false, chart: None, latest: Vec::new() };
-        vec![page("draft", drafted), page("draft", refused), bare, page("signed", DraftView::none(true)), page("read", DraftView::none(true)), wrong]
+        bare.trends = Trends {
+            encounter: String::new(),
+            may_add: false,
+            chart: None,
+            latest: Vec::new(),
+        };
+        vec![
+            page("draft", drafted),
+            page("draft", refused),
+            bare,
+            page("signed", DraftView::none(true)),
+            page("read", DraftView::none(true)),
+            wrong,
+        ]
     }
 }
 
@@ -373,7 +504,10 @@ impl Page for PrintPage {
             shell: Shell::sample(),
             patient: Banner::sample(),
             visit: sample_visit(state),
-            note: Note { plan: "Ice.".into(), ..Note::default() },
+            note: Note {
+                plan: "Ice.".into(),
+                ..Note::default()
+            },
             sections: SECTIONS,
             addenda: sample_addenda(),
             practice: "Rosebank Rehab".into(),
@@ -395,9 +529,21 @@ impl Page for NotesPage {
             saved: "24-Nov-2026 10:41".into(),
         };
         vec![
-            Self { shell: Shell::sample(), rows: vec![row()], treats: true },
-            Self { shell: Shell::sample(), rows: Vec::new(), treats: true },
-            Self { shell: Shell::sample(), rows: Vec::new(), treats: false },
+            Self {
+                shell: Shell::sample(),
+                rows: vec![row()],
+                treats: true,
+            },
+            Self {
+                shell: Shell::sample(),
+                rows: Vec::new(),
+                treats: true,
+            },
+            Self {
+                shell: Shell::sample(),
+                rows: Vec::new(),
+                treats: false,
+            },
         ]
     }
 }
@@ -406,36 +552,64 @@ impl Page for ScoreForm {
     const TEMPLATE: &'static str = "encounters/score.html";
     fn samples() -> Vec<Self> {
         let form = || Self::new(Uuid::nil().to_string(), "2026-11-24".into());
-        let errors = BTreeMap::from([("score".to_owned(), "A LEFS score lies between 0 and 80; 81 does not.".to_owned())]);
-        vec![form(), Self { measure: "lefs".into(), score: "81".into(), errors, ..form() }]
+        let errors = BTreeMap::from([(
+            "score".to_owned(),
+            "A LEFS score lies between 0 and 80; 81 does not.".to_owned(),
+        )]);
+        vec![
+            form(),
+            Self {
+                measure: "lefs".into(),
+                score: "81".into(),
+                errors,
+                ..form()
+            },
+        ]
     }
 }
 
 impl Page for TrendsPart {
     const TEMPLATE: &'static str = "encounters/trends.html";
     fn samples() -> Vec<Self> {
-        vec![Self { trends: sample_trends() }]
+        vec![Self {
+            trends: sample_trends(),
+        }]
     }
 }
 
 impl Page for SentencePart {
     const TEMPLATE: &'static str = "encounters/sentence.html";
     fn samples() -> Vec<Self> {
-        vec![Self { sentence: sample_sentence(1, &[1, 2]) }]
+        vec![Self {
+            sentence: sample_sentence(1, &[1, 2]),
+        }]
     }
 }
 
 impl Page for StatementsPart {
     const TEMPLATE: &'static str = "encounters/statements.html";
     fn samples() -> Vec<Self> {
-        vec![Self { statements: vec![StatementView { id: 1, text: "flexion 118".into() }] }]
+        vec![Self {
+            statements: vec![StatementView {
+                id: 1,
+                text: "flexion 118".into(),
+            }],
+        }]
     }
 }
 
 impl Page for UnusedPart {
     const TEMPLATE: &'static str = "encounters/unused.html";
     fn samples() -> Vec<Self> {
-        vec![Self { unused: UnusedView { id: 2, text: "nice weather".into(), section: "subjective", section_label: "Subjective", why: "Small talk." } }]
+        vec![Self {
+            unused: UnusedView {
+                id: 2,
+                text: "nice weather".into(),
+                section: "subjective",
+                section_label: "Subjective",
+                why: "Small talk.",
+            },
+        }]
     }
 }
 
@@ -447,17 +621,46 @@ mod tests {
     #[test]
     fn every_page_renders_and_escapes() {
         fn all<P: Page>(templates: &crate::web::Templates) -> Vec<String> {
-            P::samples().iter().map(|p| templates.render(p).unwrap_or_else(|e| panic!("{}: {e:?}", P::TEMPLATE))).collect()
+            P::samples()
+                .iter()
+                .map(|p| {
+                    templates
+                        .render(p)
+                        .unwrap_or_else(|e| panic!("{}: {e:?}", P::TEMPLATE))
+                })
+                .collect()
         }
         let templates = crate::web::Templates::new(&[crate::encounters::TEMPLATES]).unwrap();
         let pages = all::<VisitPage>(&templates);
-        assert!(pages[0].contains("data-state=\"warn\""), "a sentence without a source is amber");
-        assert!(pages[3].contains("Signed by Naledi Mokoena") && !pages[3].contains("id=\"note\""), "a signed note has no form");
-        assert!(!pages[4].contains("id=\"note\""), "somebody else's note has no form");
-        for pages in [all::<PrintPage>(&templates), all::<NotesPage>(&templates), all::<ScoreForm>(&templates), all::<TrendsPart>(&templates), all::<SentencePart>(&templates), all::<StatementsPart>(&templates), all::<UnusedPart>(&templates)] {
+        assert!(
+            pages[0].contains("data-state=\"warn\""),
+            "a sentence without a source is amber"
+        );
+        assert!(
+            pages[3].contains("Signed by Naledi Mokoena") && !pages[3].contains("id=\"note\""),
+            "a signed note has no form"
+        );
+        assert!(
+            !pages[4].contains("id=\"note\""),
+            "somebody else's note has no form"
+        );
+        for pages in [
+            all::<PrintPage>(&templates),
+            all::<NotesPage>(&templates),
+            all::<ScoreForm>(&templates),
+            all::<TrendsPart>(&templates),
+            all::<SentencePart>(&templates),
+            all::<StatementsPart>(&templates),
+            all::<UnusedPart>(&templates),
+        ] {
             assert!(!pages.is_empty());
         }
-        let hostile = StatementsPart { statements: vec![StatementView { id: 1, text: "<img src=x onerror=alert(1)>".into() }] };
+        let hostile = StatementsPart {
+            statements: vec![StatementView {
+                id: 1,
+                text: "<img src=x onerror=alert(1)>".into(),
+            }],
+        };
         assert!(!templates.render(&hostile).unwrap().contains("<img"));
     }
 }

@@ -125,8 +125,16 @@ impl Visit {
 
     /// An audit event about this visit.
     #[must_use]
-    pub fn event(&self, action: Action, entity: &'static str, reason: impl Into<Cow<'static, str>>) -> AuditEvent {
-        AuditEvent::new(action, entity).id(self.id.0).patient(self.patient).reason(reason)
+    pub fn event(
+        &self,
+        action: Action,
+        entity: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> AuditEvent {
+        AuditEvent::new(action, entity)
+            .id(self.id.0)
+            .patient(self.patient)
+            .reason(reason)
     }
 
     /// A note is its practitioner's: only they write, draft and sign it.
@@ -147,7 +155,12 @@ impl Visit {
     /// When it does not open under the patient's key.
     pub async fn newest(&self, tx: &mut PracticeTx, key: &PatientKey) -> Result<Version> {
         match store::newest(tx.conn(), self.id).await? {
-            None => Ok(Version { version: 0, author_name: String::new(), saved_at: None, note: Note::default() }),
+            None => Ok(Version {
+                version: 0,
+                author_name: String::new(),
+                saved_at: None,
+                note: Note::default(),
+            }),
             Some(sealed) => Ok(Version {
                 version: sealed.version,
                 author_name: sealed.author_name,
@@ -169,20 +182,40 @@ impl Visit {
             assessment: note.assessment,
             plan: note.plan,
             saved_by: version.author_name.clone(),
-            saved_at: version.saved_at.map_or_else(String::new, |at| if wall_clock { clock::time_text(clock::local(at).1) } else { clock::rfc3339(at) }),
-            state: if self.signature.is_some() { "signed" } else { "draft" },
+            saved_at: version.saved_at.map_or_else(String::new, |at| {
+                if wall_clock {
+                    clock::time_text(clock::local(at).1)
+                } else {
+                    clock::rfc3339(at)
+                }
+            }),
+            state: if self.signature.is_some() {
+                "signed"
+            } else {
+                "draft"
+            },
         }
     }
 
     fn conflict(&self, theirs: &Version, wall_clock: bool) -> Error {
         let detail = match &self.signature {
-            Some(s) => format!("{} signed this note at {}. A signed note can't change; add an addendum.", s.name, clock::stamp_text(s.at)),
+            Some(s) => format!(
+                "{} signed this note at {}. A signed note can't change; add an addendum.",
+                s.name,
+                clock::stamp_text(s.at)
+            ),
             None => {
                 let at = theirs.saved_at.map_or_else(String::new, clock::stamp_text);
-                format!("{} saved version {} of this note at {at}. Nothing of either side is lost: choose which text stands, then save again.", theirs.author_name, theirs.version)
+                format!(
+                    "{} saved version {} of this note at {at}. Nothing of either side is lost: choose which text stands, then save again.",
+                    theirs.author_name, theirs.version
+                )
             }
         };
-        Error::Conflict { detail: detail.into(), theirs: serde_json::to_value(self.view(theirs, wall_clock)).ok() }
+        Error::Conflict {
+            detail: detail.into(),
+            theirs: serde_json::to_value(self.view(theirs, wall_clock)).ok(),
+        }
     }
 
     /// Saves a new version. The same words again make none, so a save whose answer was lost can be repeated.
@@ -190,7 +223,14 @@ impl Visit {
     /// # Errors
     /// [`Error::Forbidden`] for another practitioner, [`Error::Conflict`] with the other side when it was saved or signed
     /// meanwhile, [`Error::Invalid`] for words that can't be kept.
-    pub async fn save(&self, tx: &mut PracticeTx, key: &PatientKey, writer: Writer, change: NoteChange, wall_clock: bool) -> Result<Version> {
+    pub async fn save(
+        &self,
+        tx: &mut PracticeTx,
+        key: &PatientKey,
+        writer: Writer,
+        change: NoteChange,
+        wall_clock: bool,
+    ) -> Result<Version> {
         self.written_by(writer)?;
         store::lock(tx.conn(), self.id).await?;
         // Read again under the lock: it may have been signed since.
@@ -199,7 +239,8 @@ impl Visit {
         let based_on = change.version;
         let note = change.apply(&before.note)?;
         if note == before.note && before.version > 0 {
-            tx.record(self.event(Action::Read, "Note", "saved without a change")).await?;
+            tx.record(self.event(Action::Read, "Note", "saved without a change"))
+                .await?;
             return Ok(before);
         }
         if visit.signature.is_some() || based_on != before.version {
@@ -208,15 +249,37 @@ impl Visit {
         let version = before.version + 1;
         let body = key.seal_json(self.place(version), &note)?;
         let (practice, now) = (tx.practice(), tx.now());
-        match store::insert_version(tx.conn(), practice, self.id, version, writer.user, now, &body).await? {
+        match store::insert_version(
+            tx.conn(),
+            practice,
+            self.id,
+            version,
+            writer.user,
+            now,
+            &body,
+        )
+        .await?
+        {
             Inserted::Done => {}
             // The lock above rules both out, whatever else changes; the database has the last word all the same.
             Inserted::Taken | Inserted::Signed => return Err(visit.conflict(&before, wall_clock)),
         }
-        let changed = key.seal_json(Place::new("audit_events.change", self.id.0), &serde_json::json!({ "old_version": before.version, "new_version": version }))?;
-        tx.record(self.event(Action::Update, "Note", format!("version {version}")).change(changed)).await?;
+        let changed = key.seal_json(
+            Place::new("audit_events.change", self.id.0),
+            &serde_json::json!({ "old_version": before.version, "new_version": version }),
+        )?;
+        tx.record(
+            self.event(Action::Update, "Note", format!("version {version}"))
+                .change(changed),
+        )
+        .await?;
         tx.announce("encounter", self.id.0).await?;
-        Ok(Version { version, author_name: String::new(), saved_at: Some(now), note })
+        Ok(Version {
+            version,
+            author_name: String::new(),
+            saved_at: Some(now),
+            note,
+        })
     }
 
     /// Signs the newest version, which must be the one the signer saw. Signing the same version again does nothing.
@@ -224,43 +287,76 @@ impl Visit {
     /// # Errors
     /// [`Error::Forbidden`] for another practitioner, [`Error::Conflict`] when it is not the newest version or another one
     /// was signed, [`Error::Invalid`] for a note without a word.
-    pub async fn sign(&self, tx: &mut PracticeTx, key: &PatientKey, writer: Writer, version: i32, wall_clock: bool) -> Result<Signature> {
+    pub async fn sign(
+        &self,
+        tx: &mut PracticeTx,
+        key: &PatientKey,
+        writer: Writer,
+        version: i32,
+        wall_clock: bool,
+    ) -> Result<Signature> {
         self.written_by(writer)?;
         store::lock(tx.conn(), self.id).await?;
         let visit = Self::find(tx, self.id).await?;
         let newest = visit.newest(tx, key).await?;
         if let Some(signature) = &visit.signature {
             if signature.version == version && signature.by == writer.user {
-                tx.record(self.event(Action::Read, "Note", "already signed")).await?;
+                tx.record(self.event(Action::Read, "Note", "already signed"))
+                    .await?;
                 return Ok(signature.clone());
             }
             return Err(visit.conflict(&newest, wall_clock));
         }
         if newest.note.is_blank() {
-            return Err(Error::field("note", "The note is empty, so it can't be signed. Write at least one of Subjective, Objective, Assessment and Plan; your own lines are kept but are not the note."));
+            return Err(Error::field(
+                "note",
+                "The note is empty, so it can't be signed. Write at least one of Subjective, Objective, Assessment and Plan; your own lines are kept but are not the note.",
+            ));
         }
         if newest.version != version {
             return Err(visit.conflict(&newest, wall_clock));
         }
-        let sealed = store::newest(tx.conn(), self.id).await?.ok_or(Error::NotFound)?;
+        let sealed = store::newest(tx.conn(), self.id)
+            .await?
+            .ok_or(Error::NotFound)?;
         let hash: [u8; 32] = Sha256::digest(&sealed.body).into();
         let (practice, now) = (tx.practice(), tx.now());
-        store::insert_signature(tx.conn(), practice, self.id, version, writer.user, now, &hash).await?;
+        store::insert_signature(
+            tx.conn(),
+            practice,
+            self.id,
+            version,
+            writer.user,
+            now,
+            &hash,
+        )
+        .await?;
         store::finish(tx.conn(), self.id, now).await?;
         // A class is over when the last open note of it is signed.
         if !store::others_open(tx.conn(), self.appointment, self.id).await? {
             move_on(tx, self.appointment, Status::Completed).await?;
         }
-        tx.record(self.event(Action::Execute, "Note", format!("signed version {version}"))).await?;
+        tx.record(self.event(Action::Execute, "Note", format!("signed version {version}")))
+            .await?;
         tx.announce("encounter", self.id.0).await?;
-        Self::find(tx, self.id).await?.signature.ok_or_else(|| Error::internal("a signature just written can't be read"))
+        Self::find(tx, self.id)
+            .await?
+            .signature
+            .ok_or_else(|| Error::internal("a signature just written can't be read"))
     }
 
     /// Adds to a signed note. Any practitioner of the practice may; the addendum carries their name.
     ///
     /// # Errors
     /// [`Error::Conflict`] before the note is signed, [`Error::Invalid`] for words that can't be kept.
-    pub async fn add_addendum(&self, tx: &mut PracticeTx, key: &PatientKey, author: UserId, id: Uuid, text: &str) -> Result<()> {
+    pub async fn add_addendum(
+        &self,
+        tx: &mut PracticeTx,
+        key: &PatientKey,
+        author: UserId,
+        id: Uuid,
+        text: &str,
+    ) -> Result<()> {
         let mut problems = Problems::new();
         check_text(&mut problems, "text", "The addendum", text, SECTION_LIMIT);
         if text.trim().is_empty() {
@@ -268,12 +364,15 @@ impl Visit {
         }
         problems.check()?;
         if self.signature.is_none() {
-            return Err(Error::conflict("This note is not signed yet: write in the note itself. Addenda are for signed notes."));
+            return Err(Error::conflict(
+                "This note is not signed yet: write in the note itself. Addenda are for signed notes.",
+            ));
         }
         let body = key.seal_text(Place::new("note_addenda.body", id), text)?;
         let (practice, now) = (tx.practice(), tx.now());
         store::insert_addendum(tx.conn(), practice, id, self.id, author, now, &body).await?;
-        tx.record(self.event(Action::Create, "Note", "addendum")).await?;
+        tx.record(self.event(Action::Create, "Note", "addendum"))
+            .await?;
         tx.announce("encounter", self.id.0).await
     }
 
@@ -281,7 +380,15 @@ impl Visit {
     ///
     /// # Errors
     /// [`Error::Invalid`] naming each field and rule.
-    pub async fn add_score(&self, tx: &mut PracticeTx, by: UserId, id: Uuid, measure: &str, score: &str, taken_on: &str) -> Result<()> {
+    pub async fn add_score(
+        &self,
+        tx: &mut PracticeTx,
+        by: UserId,
+        id: Uuid,
+        measure: &str,
+        score: &str,
+        taken_on: &str,
+    ) -> Result<()> {
         let mut problems = Problems::new();
         let found = measures::by_code(measure.trim());
         if found.is_none() {
@@ -291,11 +398,33 @@ impl Visit {
         let today = clock::local(tx.now()).0;
         let day = problems.take("taken_on", read_day(taken_on, today));
         problems.check()?;
-        let (Some(measure), Some(score), Some(taken_on)) = (found, score, day) else { return Err(Error::NotFound) };
+        let (Some(measure), Some(score), Some(taken_on)) = (found, score, day) else {
+            return Err(Error::NotFound);
+        };
         let (practice, now) = (tx.practice(), tx.now());
-        let score = Score { measure: measure.code.into(), score, taken_on };
-        store::insert_score(tx.conn(), practice, id, self.patient, Some(self.id), &score, by, now).await?;
-        tx.record(AuditEvent::new(Action::Create, "Observation").id(id).patient(self.patient).reason(measure.name)).await?;
+        let score = Score {
+            measure: measure.code.into(),
+            score,
+            taken_on,
+        };
+        store::insert_score(
+            tx.conn(),
+            practice,
+            id,
+            self.patient,
+            Some(self.id),
+            &score,
+            by,
+            now,
+        )
+        .await?;
+        tx.record(
+            AuditEvent::new(Action::Create, "Observation")
+                .id(id)
+                .patient(self.patient)
+                .reason(measure.name),
+        )
+        .await?;
         Ok(())
     }
 }
@@ -303,7 +432,8 @@ impl Visit {
 /// A day as the browser's date field sends it, not after today.
 fn read_day(text: &str, today: Date) -> Result<Date, &'static str> {
     let form = time::macros::format_description!("[year]-[month]-[day]");
-    let day = Date::parse(text.trim(), &form).map_err(|_| "Give the day of the test as a date, such as 2026-11-24.")?;
+    let day = Date::parse(text.trim(), &form)
+        .map_err(|_| "Give the day of the test as a date, such as 2026-11-24.")?;
     if day > today {
         return Err("The day of the test is in the future.");
     }
@@ -318,37 +448,89 @@ fn read_day(text: &str, today: Date) -> Result<Date, &'static str> {
 /// # Errors
 /// [`Error::NotFound`] for a booking of another practice, [`Error::Forbidden`] for another practitioner's,
 /// [`Error::Conflict`] for one that was cancelled or not kept, [`Error::Invalid`] where the patient is not in it.
-pub async fn open(tx: &mut PracticeTx, writer: Writer, appointment: AppointmentId, patient: Option<PatientId>) -> Result<(EncounterId, bool)> {
+pub async fn open(
+    tx: &mut PracticeTx,
+    writer: Writer,
+    appointment: AppointmentId,
+    patient: Option<PatientId>,
+) -> Result<(EncounterId, bool)> {
     let booking = appointments::get(tx, appointment).await?;
     if booking.kind == Kind::Block {
-        return Err(Error::field("appointment_id", "This is blocked time, not a visit."));
+        return Err(Error::field(
+            "appointment_id",
+            "This is blocked time, not a visit.",
+        ));
     }
     let patient = match (patient, booking.patients.as_slice()) {
         (Some(wanted), patients) if patients.iter().any(|p| p.patient_id == wanted) => wanted,
         (None, [only]) => only.patient_id,
-        (Some(_), _) => return Err(Error::field("patient_id", "This patient is not in the booking.")),
+        (Some(_), _) => {
+            return Err(Error::field(
+                "patient_id",
+                "This patient is not in the booking.",
+            ));
+        }
         (None, []) => return Err(Error::field("appointment_id", "Nobody is booked here yet.")),
-        (None, _) => return Err(Error::field("patient_id", "This is a class: say whose visit to open.")),
+        (None, _) => {
+            return Err(Error::field(
+                "patient_id",
+                "This is a class: say whose visit to open.",
+            ));
+        }
     };
     if let Some(id) = store::opened(tx.conn(), appointment, patient).await? {
-        tx.record(AuditEvent::new(Action::Read, "Encounter").id(id.0).patient(patient).reason("already open")).await?;
+        tx.record(
+            AuditEvent::new(Action::Read, "Encounter")
+                .id(id.0)
+                .patient(patient)
+                .reason("already open"),
+        )
+        .await?;
         return Ok((id, false));
     }
     if matches!(booking.status, Status::Cancelled | Status::NoShow) {
-        let what = if booking.status == Status::Cancelled { "was cancelled" } else { "is marked as did not arrive" };
-        return Err(Error::conflict(format!("This booking {what}. Change it in the diary first, then open the visit.")));
+        let what = if booking.status == Status::Cancelled {
+            "was cancelled"
+        } else {
+            "is marked as did not arrive"
+        };
+        return Err(Error::conflict(format!(
+            "This booking {what}. Change it in the diary first, then open the visit."
+        )));
     }
     if writer.practitioner != Some(booking.practitioner_id) {
-        return Err(Error::Forbidden("This booking is with another practitioner; only they can open its visit.".into()));
+        return Err(Error::Forbidden(
+            "This booking is with another practitioner; only they can open its visit.".into(),
+        ));
     }
     let (practice, now) = (tx.practice(), tx.now());
-    let (id, new) = store::open(tx.conn(), practice, appointment, patient, booking.practitioner_id, &booking.reason, now).await?;
+    let (id, new) = store::open(
+        tx.conn(),
+        practice,
+        appointment,
+        patient,
+        booking.practitioner_id,
+        &booking.reason,
+        now,
+    )
+    .await?;
     if new {
-        tx.record(AuditEvent::new(Action::Create, "Encounter").id(id.0).patient(patient)).await?;
+        tx.record(
+            AuditEvent::new(Action::Create, "Encounter")
+                .id(id.0)
+                .patient(patient),
+        )
+        .await?;
         tx.announce("encounter", id.0).await?;
         move_on(tx, appointment, Status::InSession).await?;
     } else {
-        tx.record(AuditEvent::new(Action::Read, "Encounter").id(id.0).patient(patient).reason("already open")).await?;
+        tx.record(
+            AuditEvent::new(Action::Read, "Encounter")
+                .id(id.0)
+                .patient(patient)
+                .reason("already open"),
+        )
+        .await?;
     }
     Ok((id, new))
 }
@@ -358,7 +540,10 @@ async fn move_on(tx: &mut PracticeTx, id: AppointmentId, to: Status) -> Result<(
     let now = tx.now();
     let booking = appointments::get(tx, id).await?;
     let day_came = clock::local(now).0 >= clock::local(booking.span.start).0;
-    let open = matches!(booking.status, Status::Booked | Status::Confirmed | Status::Arrived);
+    let open = matches!(
+        booking.status,
+        Status::Booked | Status::Confirmed | Status::Arrived
+    );
     if !day_came || !(open || booking.status == Status::InSession) {
         return Ok(());
     }
@@ -386,7 +571,14 @@ mod tests {
     fn a_test_lies_between_1990_and_today() {
         let today = date!(2026 - 11 - 24);
         assert_eq!(read_day("2026-11-24", today), Ok(today));
-        for bad in ["2026-11-25", "1989-12-31", "2026-02-30", "24-11-2026", "", "2026-11-24T00:00"] {
+        for bad in [
+            "2026-11-25",
+            "1989-12-31",
+            "2026-02-30",
+            "24-11-2026",
+            "",
+            "2026-11-24T00:00",
+        ] {
             assert!(read_day(bad, today).is_err(), "{bad}");
         }
     }

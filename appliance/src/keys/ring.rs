@@ -66,9 +66,12 @@ impl std::fmt::Debug for Keyring {
 }
 
 fn read_key(path: &std::path::Path) -> Result<Secret, KeyError> {
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| KeyError::File(path.into(), e.to_string()))?);
-    let key: [u8; 32] =
-        bytes.as_slice().try_into().map_err(|_| KeyError::File(path.into(), format!("it has {} bytes, not 32", bytes.len())))?;
+    let bytes = Zeroizing::new(
+        std::fs::read(path).map_err(|e| KeyError::File(path.into(), e.to_string()))?,
+    );
+    let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+        KeyError::File(path.into(), format!("it has {} bytes, not 32", bytes.len()))
+    })?;
     Ok(Zeroizing::new(key))
 }
 
@@ -77,7 +80,11 @@ impl Keyring {
     ///
     /// # Errors
     /// When a file is missing or has the wrong length.
-    pub fn load(keys: PgPool, master: &std::path::Path, recovery: &std::path::Path) -> Result<Self, KeyError> {
+    pub fn load(
+        keys: PgPool,
+        master: &std::path::Path,
+        recovery: &std::path::Path,
+    ) -> Result<Self, KeyError> {
         Ok(Self(Arc::new(Ring {
             keys,
             master: read_key(master)?,
@@ -87,9 +94,15 @@ impl Keyring {
         })))
     }
 
-    async fn scoped(&self, practice: PracticeId) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, KeyError> {
+    async fn scoped(
+        &self,
+        practice: PracticeId,
+    ) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, KeyError> {
         let mut tx = self.0.keys.begin().await?;
-        sqlx::query("SELECT set_config('hadada.practice_id', $1, true)").bind(practice.to_string()).execute(&mut *tx).await?;
+        sqlx::query("SELECT set_config('hadada.practice_id', $1, true)")
+            .bind(practice.to_string())
+            .execute(&mut *tx)
+            .await?;
         Ok(tx)
     }
 
@@ -127,13 +140,26 @@ impl Keyring {
     }
 
     async fn practice_key(&self, practice: PracticeId) -> Result<Arc<Secret>, KeyError> {
-        if let Some(key) = self.0.practices.read().ok().and_then(|keys| keys.get(&practice).cloned()) {
+        if let Some(key) = self
+            .0
+            .practices
+            .read()
+            .ok()
+            .and_then(|keys| keys.get(&practice).cloned())
+        {
             return Ok(key);
         }
         let mut tx = self.scoped(practice).await?;
         let wrapped: Option<Vec<u8>> =
-            sqlx::query_scalar("SELECT wrapped FROM practice_keys WHERE practice_id = $1").bind(practice).fetch_optional(&mut *tx).await?;
-        let key = Arc::new(unwrap_key(&self.0.master, &place("practice", practice.0), &wrapped.ok_or(KeyError::Gone)?)?);
+            sqlx::query_scalar("SELECT wrapped FROM practice_keys WHERE practice_id = $1")
+                .bind(practice)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let key = Arc::new(unwrap_key(
+            &self.0.master,
+            &place("practice", practice.0),
+            &wrapped.ok_or(KeyError::Gone)?,
+        )?);
         if let Ok(mut keys) = self.0.practices.write() {
             keys.insert(practice, key.clone());
         }
@@ -144,17 +170,23 @@ impl Keyring {
     ///
     /// # Errors
     /// When the keys database does not answer.
-    pub async fn create_patient(&self, practice: PracticeId, patient: PatientId) -> Result<Arc<PatientKey>, KeyError> {
+    pub async fn create_patient(
+        &self,
+        practice: PracticeId,
+        patient: PatientId,
+    ) -> Result<Arc<PatientKey>, KeyError> {
         let above = self.practice_key(practice).await?;
         let key = random_secret();
         let wrapped = seal(&above, &place("patient", patient.0), &key[..])?;
         let mut tx = self.scoped(practice).await?;
-        sqlx::query("INSERT INTO patient_keys (practice_id, patient_id, wrapped) VALUES ($1, $2, $3)")
-            .bind(practice)
-            .bind(patient)
-            .bind(wrapped)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO patient_keys (practice_id, patient_id, wrapped) VALUES ($1, $2, $3)",
+        )
+        .bind(practice)
+        .bind(patient)
+        .bind(wrapped)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         let key = Arc::new(PatientKey(key));
         self.remember(practice, patient, &key);
@@ -165,18 +197,34 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyError::Gone`] when it was destroyed, or the keys database does not answer.
-    pub async fn patient(&self, practice: PracticeId, patient: PatientId) -> Result<Arc<PatientKey>, KeyError> {
-        if let Some(key) = self.0.patients.read().ok().and_then(|keys| keys.get(&(practice, patient)).cloned()) {
+    pub async fn patient(
+        &self,
+        practice: PracticeId,
+        patient: PatientId,
+    ) -> Result<Arc<PatientKey>, KeyError> {
+        if let Some(key) = self
+            .0
+            .patients
+            .read()
+            .ok()
+            .and_then(|keys| keys.get(&(practice, patient)).cloned())
+        {
             return Ok(key);
         }
         let above = self.practice_key(practice).await?;
         let mut tx = self.scoped(practice).await?;
-        let wrapped: Option<Vec<u8>> = sqlx::query_scalar("SELECT wrapped FROM patient_keys WHERE practice_id = $1 AND patient_id = $2")
-            .bind(practice)
-            .bind(patient)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let key = unwrap_key(&above, &place("patient", patient.0), &wrapped.ok_or(KeyError::Gone)?)?;
+        let wrapped: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT wrapped FROM patient_keys WHERE practice_id = $1 AND patient_id = $2",
+        )
+        .bind(practice)
+        .bind(patient)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let key = unwrap_key(
+            &above,
+            &place("patient", patient.0),
+            &wrapped.ok_or(KeyError::Gone)?,
+        )?;
         let key = Arc::new(PatientKey(key));
         self.remember(practice, patient, &key);
         Ok(key)
@@ -196,14 +244,23 @@ impl Keyring {
     #[must_use]
     pub fn local_copy_key(&self, user: UserId) -> String {
         use base64::Engine;
-        base64::engine::general_purpose::STANDARD.encode(blind(&self.0.master, "local copy", &user.to_string()))
+        base64::engine::general_purpose::STANDARD.encode(blind(
+            &self.0.master,
+            "local copy",
+            &user.to_string(),
+        ))
     }
 
     /// A blind index of a value, the same for equal values within a practice.
     ///
     /// # Errors
     /// When the practice's key can't be had.
-    pub async fn blind_index(&self, practice: PracticeId, purpose: &str, value: &str) -> Result<Vec<u8>, KeyError> {
+    pub async fn blind_index(
+        &self,
+        practice: PracticeId,
+        purpose: &str,
+        value: &str,
+    ) -> Result<Vec<u8>, KeyError> {
         Ok(blind(&*self.practice_key(practice).await?, purpose, value))
     }
 }
@@ -217,6 +274,9 @@ fn place(kind: &str, id: uuid::Uuid) -> Vec<u8> {
 
 fn unwrap_key(above: &Secret, place: &[u8], wrapped: &[u8]) -> Result<Secret, KeyError> {
     let plain = open(above, place, wrapped)?;
-    let key: [u8; 32] = plain.as_slice().try_into().map_err(|_| SealError::Content)?;
+    let key: [u8; 32] = plain
+        .as_slice()
+        .try_into()
+        .map_err(|_| SealError::Content)?;
     Ok(Zeroizing::new(key))
 }

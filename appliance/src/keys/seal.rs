@@ -38,7 +38,11 @@ impl Place {
     /// A place in a row without versions.
     #[must_use]
     pub fn new(column: &'static str, row: Uuid) -> Self {
-        Self { column, row, version: 0 }
+        Self {
+            column,
+            row,
+            version: 0,
+        }
     }
 
     /// The same place in one version of the row.
@@ -69,7 +73,15 @@ pub(super) fn seal(key: &Secret, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, 
     let mut nonce = [0; 12];
     rand::fill(&mut nonce);
     let cipher = Aes256Gcm::new_from_slice(&key[..]).map_err(|_| SealError::Form)?;
-    let sealed = cipher.encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: place }).map_err(|_| SealError::Form)?;
+    let sealed = cipher
+        .encrypt(
+            &Nonce::from(nonce),
+            Payload {
+                msg: plain,
+                aad: place,
+            },
+        )
+        .map_err(|_| SealError::Form)?;
     let mut bytes = Vec::with_capacity(13 + sealed.len());
     bytes.push(VERSION);
     bytes.extend_from_slice(&nonce);
@@ -77,14 +89,27 @@ pub(super) fn seal(key: &Secret, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-pub(super) fn open(key: &Secret, place: &[u8], bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub(super) fn open(
+    key: &Secret,
+    place: &[u8],
+    bytes: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let (&version, rest) = bytes.split_first().ok_or(SealError::Form)?;
     if version != VERSION {
         return Err(SealError::Form);
     }
     let (nonce, sealed) = rest.split_first_chunk::<12>().ok_or(SealError::Form)?;
     let cipher = Aes256Gcm::new_from_slice(&key[..]).map_err(|_| SealError::Form)?;
-    cipher.decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: place }).map(Zeroizing::new).map_err(|_| SealError::Open)
+    cipher
+        .decrypt(
+            &Nonce::from(*nonce),
+            Payload {
+                msg: sealed,
+                aad: place,
+            },
+        )
+        .map(Zeroizing::new)
+        .map_err(|_| SealError::Open)
 }
 
 /// A patient's own key.
@@ -111,14 +136,20 @@ impl PatientKey {
     /// [`SealError`] when the bytes are not what was sealed there under this key.
     pub fn open_text(&self, place: Place, bytes: &[u8]) -> Result<String, SealError> {
         let plain = open(&self.0, &place.bytes(), bytes)?;
-        std::str::from_utf8(&plain).map(str::to_owned).map_err(|_| SealError::Content)
+        std::str::from_utf8(&plain)
+            .map(str::to_owned)
+            .map_err(|_| SealError::Content)
     }
 
     /// Seals a value as JSON.
     ///
     /// # Errors
     /// When the value can't be written as JSON.
-    pub fn seal_json(&self, place: Place, value: &impl serde::Serialize) -> Result<Vec<u8>, SealError> {
+    pub fn seal_json(
+        &self,
+        place: Place,
+        value: &impl serde::Serialize,
+    ) -> Result<Vec<u8>, SealError> {
         let plain = Zeroizing::new(serde_json::to_vec(value).map_err(|_| SealError::Content)?);
         seal(&self.0, &place.bytes(), &plain)
     }
@@ -127,7 +158,11 @@ impl PatientKey {
     ///
     /// # Errors
     /// [`SealError`] as for text, or when the JSON is of another form.
-    pub fn open_json<T: serde::de::DeserializeOwned>(&self, place: Place, bytes: &[u8]) -> Result<T, SealError> {
+    pub fn open_json<T: serde::de::DeserializeOwned>(
+        &self,
+        place: Place,
+        bytes: &[u8],
+    ) -> Result<T, SealError> {
         let plain = open(&self.0, &place.bytes(), bytes)?;
         serde_json::from_slice(&plain).map_err(|_| SealError::Content)
     }
@@ -136,7 +171,8 @@ impl PatientKey {
 /// A keyed hash that lets equal values be found without opening them.
 pub(super) fn blind(key: &Secret, purpose: &str, value: &str) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&key[..]).expect("HMAC takes any key");
+    let mut mac =
+        <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&key[..]).expect("HMAC takes any key");
     mac.update(purpose.as_bytes());
     mac.update(&[0]);
     mac.update(value.as_bytes());
@@ -151,11 +187,28 @@ mod tests {
     fn opens_only_with_its_key_at_its_place() {
         let (key, other) = (PatientKey(random_secret()), PatientKey(random_secret()));
         let place = Place::new("note_versions.body", Uuid::now_v7()).version(3);
-        let sealed = key.seal_text(place, "Ndi khou ṱoḓa u vhona dokotela 🦵").unwrap();
-        assert_eq!(key.open_text(place, &sealed).unwrap(), "Ndi khou ṱoḓa u vhona dokotela 🦵");
+        let sealed = key
+            .seal_text(place, "Ndi khou ṱoḓa u vhona dokotela 🦵")
+            .unwrap();
+        assert_eq!(
+            key.open_text(place, &sealed).unwrap(),
+            "Ndi khou ṱoḓa u vhona dokotela 🦵"
+        );
         assert_eq!(other.open_text(place, &sealed), Err(SealError::Open));
-        assert_eq!(key.open_text(place.version(4), &sealed), Err(SealError::Open));
-        assert_eq!(key.open_text(Place { column: "drafts.body", ..place }, &sealed), Err(SealError::Open));
+        assert_eq!(
+            key.open_text(place.version(4), &sealed),
+            Err(SealError::Open)
+        );
+        assert_eq!(
+            key.open_text(
+                Place {
+                    column: "drafts.body",
+                    ..place
+                },
+                &sealed
+            ),
+            Err(SealError::Open)
+        );
         for i in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[i] ^= 1;

@@ -23,9 +23,11 @@ pub(super) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         anyhow::bail!("another server already listens on {}", path.display());
     }
     if path.exists() {
-        std::fs::remove_file(path).with_context(|| format!("can't remove the left-over socket {}", path.display()))?;
+        std::fs::remove_file(path)
+            .with_context(|| format!("can't remove the left-over socket {}", path.display()))?;
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("can't make the admin socket {}", path.display()))?;
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("can't make the admin socket {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
@@ -36,13 +38,21 @@ struct Admin {
     sealer: Sealer,
 }
 
-pub(super) async fn serve(listener: UnixListener, app: App, sealer: Sealer, stop: CancellationToken) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    app: App,
+    sealer: Sealer,
+    stop: CancellationToken,
+) {
     let router = Router::new()
         .route("/tokens", post(token))
         .route("/audit/export", get(audit_export))
         .route("/status", get(status))
         .with_state(Admin { app, sealer });
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+    {
         tracing::error!(%error, "the admin socket ended");
     }
 }
@@ -50,23 +60,44 @@ pub(super) async fn serve(listener: UnixListener, app: App, sealer: Sealer, stop
 fn plain(error: Error) -> Response {
     let status = error.status();
     let detail = match &error {
-        Error::Invalid(fields) => fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join(" "),
+        Error::Invalid(fields) => fields
+            .iter()
+            .map(|f| format!("{}: {}", f.field, f.message))
+            .collect::<Vec<_>>()
+            .join(" "),
         other => other.to_string(),
     };
     let body = serde_json::json!({ "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/problem+json")],
+        body.to_string(),
+    )
+        .into_response()
 }
 
 async fn token(State(admin): State<Admin>, Json(request): Json<TokenRequest>) -> Response {
     match create_token(&admin.app.db, &admin.app.clock, &request).await {
-        Ok(token) => (StatusCode::CREATED, Json(serde_json::json!({ "token": token }))).into_response(),
+        Ok(token) => (
+            StatusCode::CREATED,
+            Json(serde_json::json!({ "token": token })),
+        )
+            .into_response(),
         Err(error) => plain(error),
     }
 }
 
 async fn audit_export(State(admin): State<Admin>) -> Response {
-    let stream = export(admin.app.db.clone(), admin.app.clock.clone(), admin.sealer.clone());
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+    let stream = export(
+        admin.app.db.clone(),
+        admin.app.clock.clone(),
+        admin.sealer.clone(),
+    );
+    (
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(stream),
+    )
+        .into_response()
 }
 
 async fn status(State(admin): State<Admin>) -> Response {

@@ -27,10 +27,16 @@ pub fn assemble(config: Config, clock: Clock) -> anyhow::Result<App> {
     let keys = Keyring::load(db.keys.clone(), &config.master_key, &config.recovery_key)?;
     let templates = crate::app::templates().context("a page template does not parse")?;
     let typeset = config.typeset.clone().unwrap_or_else(|| {
-        std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hadada-typeset"))).unwrap_or_else(|| "hadada-typeset".into())
+        std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.join("hadada-typeset")))
+            .unwrap_or_else(|| "hadada-typeset".into())
     });
     let inference = Inference::new(config.inference_socket.clone());
-    let starting = Health { state: "starting".into(), ..Health::default() };
+    let starting = Health {
+        state: "starting".into(),
+        ..Health::default()
+    };
     Ok(App::new(Parts {
         config,
         db,
@@ -60,11 +66,28 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             inherited.set_nonblocking(true)?;
             TcpListener::from_std(inherited)?
         }
-        None => TcpListener::bind(app.config.listen).await.with_context(|| format!("can't listen on {}; is another server using the port?", app.config.listen))?,
+        None => TcpListener::bind(app.config.listen)
+            .await
+            .with_context(|| {
+                format!(
+                    "can't listen on {}; is another server using the port?",
+                    app.config.listen
+                )
+            })?,
     };
-    let sealer = Sealer::load(app.db.clone(), clock, &app.config.audit_key, &app.config.audit_head)?;
+    let sealer = Sealer::load(
+        app.db.clone(),
+        clock,
+        &app.config.audit_key,
+        &app.config.audit_head,
+    )?;
 
-    let admin = tokio::spawn(admin::serve(admin::bind(&app.config.admin_socket)?, app.clone(), sealer.clone(), stop.clone()));
+    let admin = tokio::spawn(admin::serve(
+        admin::bind(&app.config.admin_socket)?,
+        app.clone(),
+        sealer.clone(),
+        stop.clone(),
+    ));
     let sealing = tokio::spawn(sealer.run(stop.clone()));
     let listening = tokio::spawn(crate::web::listen(app.clone()));
     let metering = tokio::spawn(crate::status::upkeep(stop.clone()));
@@ -74,11 +97,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let reloading = tokio::spawn(async move { watched.watch().await });
 
     tracing::info!(address = %listener.local_addr()?, "serving");
-    sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap_or_else(|error| tracing::warn!(%error, "systemd was not told"));
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])
+        .unwrap_or_else(|error| tracing::warn!(%error, "systemd was not told"));
 
     let router = crate::app::router(app.clone());
     let signals = async {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => {}
             interrupted = tokio::signal::ctrl_c() => interrupted?,

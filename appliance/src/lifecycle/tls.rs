@@ -41,11 +41,19 @@ pub(super) struct Certificates {
 impl Certificates {
     pub(super) fn load(chain: &Path, key: &Path) -> anyhow::Result<Self> {
         let current = Arc::new(ArcSwap::from_pointee(read(chain, key)?));
-        Ok(Self { current, chain: chain.into(), key: key.into() })
+        Ok(Self {
+            current,
+            chain: chain.into(),
+            key: key.into(),
+        })
     }
 
     fn changed(&self) -> Option<SystemTime> {
-        let time = |path: &Path| std::fs::metadata(path).and_then(|m: Metadata| m.modified()).ok();
+        let time = |path: &Path| {
+            std::fs::metadata(path)
+                .and_then(|m: Metadata| m.modified())
+                .ok()
+        };
         time(&self.chain).max(time(&self.key))
     }
 
@@ -64,7 +72,9 @@ impl Certificates {
                     self.current.store(Arc::new(fresh));
                     tracing::info!("took up the renewed certificate");
                 }
-                Err(error) => tracing::error!(error = %format!("{error:#}"), "the new certificate can't be used; the old one stays"),
+                Err(error) => {
+                    tracing::error!(error = %format!("{error:#}"), "the new certificate can't be used; the old one stays")
+                }
             }
         }
     }
@@ -74,9 +84,14 @@ fn read(chain: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(chain)
         .and_then(Iterator::collect)
         .with_context(|| format!("can't read the certificate {}", chain.display()))?;
-    let private = PrivateKeyDer::from_pem_file(key).with_context(|| format!("can't read the key {}", key.display()))?;
-    CertifiedKey::from_der(certificates, private, &rustls::crypto::aws_lc_rs::default_provider())
-        .context("the certificate and the key do not belong together")
+    let private = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("can't read the key {}", key.display()))?;
+    CertifiedKey::from_der(
+        certificates,
+        private,
+        &rustls::crypto::aws_lc_rs::default_provider(),
+    )
+    .context("the certificate and the key do not belong together")
 }
 
 impl ResolvesServerCert for Certificates {
@@ -87,7 +102,11 @@ impl ResolvesServerCert for Certificates {
 
 /// Accepts connections until `stop` ends, then lets the open ones finish.
 pub(super) async fn accept(
-    listener: TcpListener, certificates: Certificates, router: Router, stop: impl Future<Output = anyhow::Result<()>>, events: &Events,
+    listener: TcpListener,
+    certificates: Certificates,
+    router: Router,
+    stop: impl Future<Output = anyhow::Result<()>>,
+    events: &Events,
 ) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -98,8 +117,15 @@ pub(super) async fn accept(
     let acceptor = TlsAcceptor::from(Arc::new(config));
 
     let mut server = Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(15));
-    server.http2().timer(TokioTimer::new()).max_concurrent_streams(100).keep_alive_interval(Duration::from_secs(30));
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(15));
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .keep_alive_interval(Duration::from_secs(30));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
@@ -118,9 +144,15 @@ pub(super) async fn accept(
                 break;
             }
         };
-        let (acceptor, router, server, watcher) = (acceptor.clone(), router.clone(), server.clone(), graceful.watcher());
+        let (acceptor, router, server, watcher) = (
+            acceptor.clone(),
+            router.clone(),
+            server.clone(),
+            graceful.watcher(),
+        );
         tokio::spawn(async move {
-            if let Err(error) = connection(acceptor, router, server, watcher, stream, address).await {
+            if let Err(error) = connection(acceptor, router, server, watcher, stream, address).await
+            {
                 tracing::debug!(%error, %address, "connection ended");
             }
         });
@@ -128,24 +160,39 @@ pub(super) async fn accept(
     tracing::info!("stopping");
     drop(listener);
     events.close();
-    if tokio::time::timeout(FINISH, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(FINISH, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("some requests were still under way and were cut");
     }
     Ok(())
 }
 
 async fn connection(
-    acceptor: TlsAcceptor, router: Router, server: Builder<TokioExecutor>, watcher: hyper_util::server::graceful::Watcher,
-    stream: tokio::net::TcpStream, address: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+    server: Builder<TokioExecutor>,
+    watcher: hyper_util::server::graceful::Watcher,
+    stream: tokio::net::TcpStream,
+    address: SocketAddr,
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.context("slow handshake")??;
-    let router = tower::ServiceExt::map_request(router, move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(address));
-        request.map(axum::body::Body::new)
-    });
+    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
+        .await
+        .context("slow handshake")??;
+    let router = tower::ServiceExt::map_request(
+        router,
+        move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(address));
+            request.map(axum::body::Body::new)
+        },
+    );
     let service = TowerToHyperService::new(router);
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    watcher.watch(connection.into_owned()).await.map_err(|e| anyhow::anyhow!(e))?;
+    watcher
+        .watch(connection.into_owned())
+        .await
+        .map_err(|e| anyhow::anyhow!(e))?;
     Ok(())
 }

@@ -28,25 +28,47 @@ pub(super) enum Registered {
 
 async fn blind(app: &App, tx: &PracticeTx, identity: &Identity) -> Result<Option<Vec<u8>>> {
     match identity.value() {
-        Some(value) => Ok(Some(app.keys.blind_index(tx.practice(), "patients.identity", &format!("{}:{value}", identity.kind())).await?)),
+        Some(value) => Ok(Some(
+            app.keys
+                .blind_index(
+                    tx.practice(),
+                    "patients.identity",
+                    &format!("{}:{value}", identity.kind()),
+                )
+                .await?,
+        )),
         None => Ok(None),
     }
 }
 
-fn seal_identity(key: &PatientKey, id: PatientId, identity: &Identity, index: Option<Vec<u8>>) -> Result<SealedIdentity> {
+fn seal_identity(
+    key: &PatientKey,
+    id: PatientId,
+    identity: &Identity,
+    index: Option<Vec<u8>>,
+) -> Result<SealedIdentity> {
     match (identity.value(), index) {
-        (Some(value), Some(index)) => Ok(Some((key.seal_text(Place::new("patients.identity", id.0), value)?, index))),
+        (Some(value), Some(index)) => Ok(Some((
+            key.seal_text(Place::new("patients.identity", id.0), value)?,
+            index,
+        ))),
         _ => Ok(None),
     }
 }
 
 /// Opens a stored identity number.
 pub(super) fn open_identity(key: &PatientKey, patient: &PatientRow) -> Result<Identity> {
-    let Some(sealed) = &patient.identity else { return Ok(Identity::None) };
+    let Some(sealed) = &patient.identity else {
+        return Ok(Identity::None);
+    };
     let value = key.open_text(Place::new("patients.identity", patient.id.0), sealed)?;
     match patient.identity_kind.as_str() {
-        "sa-id" => SaId::parse(&value).map(Identity::SaId).map_err(Error::internal),
-        _ => Passport::parse(&value).map(Identity::Passport).map_err(Error::internal),
+        "sa-id" => SaId::parse(&value)
+            .map(Identity::SaId)
+            .map_err(Error::internal),
+        _ => Passport::parse(&value)
+            .map(Identity::Passport)
+            .map_err(Error::internal),
     }
 }
 
@@ -81,16 +103,35 @@ fn stored_fields(p: &PatientRow, identity: &Identity) -> Map<String, Value> {
 }
 
 /// What differs, as `{old, new}`.
-fn difference(old: &Map<String, Value>, new: &Map<String, Value>) -> (Map<String, Value>, Map<String, Value>) {
+fn difference(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+) -> (Map<String, Value>, Map<String, Value>) {
     let differs = |(name, value): &(&String, &Value)| old.get(*name) != Some(*value);
-    let changed: Map<String, Value> = new.iter().filter(differs).map(|(n, v)| (n.clone(), v.clone())).collect();
-    let before = old.iter().filter(|(n, _)| changed.contains_key(*n)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let changed: Map<String, Value> = new
+        .iter()
+        .filter(differs)
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
+    let before = old
+        .iter()
+        .filter(|(n, _)| changed.contains_key(*n))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
     (before, changed)
 }
 
 /// Seals old and new values for an audit event about something of this patient.
-pub(super) fn sealed_change(key: &PatientKey, entity: Uuid, old: &Value, new: &Value) -> Result<Vec<u8>> {
-    Ok(key.seal_json(Place::new("audit_events.change", entity), &json!({ "old": old, "new": new }))?)
+pub(super) fn sealed_change(
+    key: &PatientKey,
+    entity: Uuid,
+    old: &Value,
+    new: &Value,
+) -> Result<Vec<u8>> {
+    Ok(key.seal_json(
+        Place::new("audit_events.change", entity),
+        &json!({ "old": old, "new": new }),
+    )?)
 }
 
 /// Adds a patient in the caller's transaction, with their key, file number and audit event. Asks nothing about duplicates; the
@@ -98,13 +139,26 @@ pub(super) fn sealed_change(key: &PatientKey, entity: Uuid, old: &Value, new: &V
 ///
 /// # Errors
 /// [`Error::Conflict`] when the identity number is taken, or when a database does not answer.
-pub async fn add(tx: &mut PracticeTx, app: &App, user: UserId, id: PatientId, person: &Demographics, allergies: &AllergyAnswer) -> Result<()> {
-    let writing = Writing { practice: tx.practice(), user, now: tx.now() };
+pub async fn add(
+    tx: &mut PracticeTx,
+    app: &App,
+    user: UserId,
+    id: PatientId,
+    person: &Demographics,
+    allergies: &AllergyAnswer,
+) -> Result<()> {
+    let writing = Writing {
+        practice: tx.practice(),
+        user,
+        now: tx.now(),
+    };
     let index = blind(app, tx, &person.identity).await?;
     let key = app.keys.create_patient(writing.practice, id).await?;
     let identity = seal_identity(&key, id, &person.identity, index)?;
     let file = file_number(store::next_file_number(tx.conn(), writing.practice).await?);
-    store::insert(tx.conn(), writing, id, &file, person, &identity).await.map_err(taken)?;
+    store::insert(tx.conn(), writing, id, &file, person, &identity)
+        .await
+        .map_err(taken)?;
     let mut new = fields(person);
     match allergies {
         AllergyAnswer::NotRecorded => {}
@@ -118,7 +172,13 @@ pub async fn add(tx: &mut PracticeTx, app: &App, user: UserId, id: PatientId, pe
         }
     }
     let change = sealed_change(&key, id.0, &Value::Null, &Value::Object(new))?;
-    tx.record(AuditEvent::new(Action::Create, "Patient").id(id.0).patient(id).change(change)).await?;
+    tx.record(
+        AuditEvent::new(Action::Create, "Patient")
+            .id(id.0)
+            .patient(id)
+            .change(change),
+    )
+    .await?;
     tx.announce("patient", id.0).await
 }
 
@@ -133,7 +193,12 @@ fn taken(error: sqlx::Error) -> Error {
 /// Registers a patient, unless it may be somebody already there. `confirmed`: a person has said it is someone else; the same
 /// identity number is refused all the same.
 pub(super) async fn register(
-    app: &App, session: &Session, form: Option<FormId>, person: &Demographics, allergies: &AllergyAnswer, confirmed: bool,
+    app: &App,
+    session: &Session,
+    form: Option<FormId>,
+    person: &Demographics,
+    allergies: &AllergyAnswer,
+    confirmed: bool,
 ) -> Result<Registered> {
     let mut tx = app.begin(session).await?;
     let id = PatientId::random();
@@ -168,8 +233,14 @@ pub(super) async fn register(
 }
 
 /// Being told of somebody is a look at them, and is logged.
-async fn show_duplicates(app: &App, session: &Session, found: Vec<Candidate>) -> Result<Registered> {
-    let event = AuditEvent::new(Action::Read, "Patient").shown(found.iter().map(|c| c.id.0)).reason("possible duplicates");
+async fn show_duplicates(
+    app: &App,
+    session: &Session,
+    found: Vec<Candidate>,
+) -> Result<Registered> {
+    let event = AuditEvent::new(Action::Read, "Patient")
+        .shown(found.iter().map(|c| c.id.0))
+        .reason("possible duplicates");
     app.begin_with(session, event).await?.commit().await?;
     Ok(Registered::Duplicates(found))
 }
@@ -187,7 +258,13 @@ pub(super) enum Changed {
 
 /// Saves a changed form over the version it was opened with.
 pub(super) async fn change(
-    app: &App, session: &Session, tx: PracticeTx, old: &Record, identity: &Identity, person: &Demographics, version: i32,
+    app: &App,
+    session: &Session,
+    tx: PracticeTx,
+    old: &Record,
+    identity: &Identity,
+    person: &Demographics,
+    version: i32,
 ) -> Result<Changed> {
     let mut tx = tx;
     let id = old.patient.id;
@@ -200,21 +277,43 @@ pub(super) async fn change(
     };
     let (before, after) = difference(&stored_fields(&old.patient, identity), &fields(person));
     if after.is_empty() && old.patient.version == version {
-        tx.record(AuditEvent::new(Action::Read, "Patient").id(id.0).patient(id).reason("saved without a change")).await?;
+        tx.record(
+            AuditEvent::new(Action::Read, "Patient")
+                .id(id.0)
+                .patient(id)
+                .reason("saved without a change"),
+        )
+        .await?;
         tx.commit().await?;
         return Ok(Changed::Saved);
     }
-    let writing = Writing { practice: tx.practice(), user: session.user_id, now: tx.now() };
+    let writing = Writing {
+        practice: tx.practice(),
+        user: session.user_id,
+        now: tx.now(),
+    };
     match store::update(tx.conn(), writing, &old.patient, person, &sealed, version).await {
         Ok(true) => {
             let change = sealed_change(&key, id.0, &Value::Object(before), &Value::Object(after))?;
-            tx.record(AuditEvent::new(Action::Update, "Patient").id(id.0).patient(id).change(change)).await?;
+            tx.record(
+                AuditEvent::new(Action::Update, "Patient")
+                    .id(id.0)
+                    .patient(id)
+                    .change(change),
+            )
+            .await?;
             tx.announce("patient", id.0).await?;
             tx.commit().await?;
             Ok(Changed::Saved)
         }
         Ok(false) => {
-            tx.record(AuditEvent::new(Action::Read, "Patient").id(id.0).patient(id).reason("changed meanwhile by somebody else")).await?;
+            tx.record(
+                AuditEvent::new(Action::Read, "Patient")
+                    .id(id.0)
+                    .patient(id)
+                    .reason("changed meanwhile by somebody else"),
+            )
+            .await?;
             tx.commit().await?;
             Ok(Changed::Newer)
         }
@@ -238,10 +337,18 @@ pub(super) struct Found {
     pub next: Option<String>,
 }
 
-async fn identity_indexes(app: &App, practice: PracticeId, wanted: &Wanted) -> Result<Vec<Vec<u8>>> {
+async fn identity_indexes(
+    app: &App,
+    practice: PracticeId,
+    wanted: &Wanted,
+) -> Result<Vec<Vec<u8>>> {
     let mut indexes = Vec::with_capacity(wanted.identities.len());
     for (kind, value) in &wanted.identities {
-        indexes.push(app.keys.blind_index(practice, "patients.identity", &format!("{kind}:{value}")).await?);
+        indexes.push(
+            app.keys
+                .blind_index(practice, "patients.identity", &format!("{kind}:{value}"))
+                .await?,
+        );
     }
     Ok(indexes)
 }
@@ -250,10 +357,21 @@ async fn identity_indexes(app: &App, practice: PracticeId, wanted: &Wanted) -> R
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn matching(app: &App, tx: &mut PracticeTx, typed: &str, limit: i32) -> Result<Vec<PatientId>> {
-    let Some(wanted) = Wanted::parse(typed) else { return Ok(Vec::new()) };
+pub async fn matching(
+    app: &App,
+    tx: &mut PracticeTx,
+    typed: &str,
+    limit: i32,
+) -> Result<Vec<PatientId>> {
+    let Some(wanted) = Wanted::parse(typed) else {
+        return Ok(Vec::new());
+    };
     let indexes = identity_indexes(app, tx.practice(), &wanted).await?;
-    Ok(store::search(tx.conn(), &wanted, &indexes, 0, limit).await?.into_iter().map(|p| p.id).collect())
+    Ok(store::search(tx.conn(), &wanted, &indexes, 0, limit)
+        .await?
+        .into_iter()
+        .map(|p| p.id)
+        .collect())
 }
 
 /// Most places into a search's results that paging goes.
@@ -261,20 +379,41 @@ const DEEPEST: i32 = 400;
 
 /// Finds patients and records whom the list showed. A cursor is the id of the last patient shown, or `sN`: N places into the
 /// results of a search.
-pub(super) async fn find(app: &App, session: &Session, typed: &str, cursor: Option<&str>, limit: i32, reason: &'static str) -> Result<Found> {
+pub(super) async fn find(
+    app: &App,
+    session: &Session,
+    typed: &str,
+    cursor: Option<&str>,
+    limit: i32,
+    reason: &'static str,
+) -> Result<Found> {
     let wanted = Wanted::parse(typed);
-    let bad_cursor = || Error::field("cursor", "This is not a place in this list. Start again without it.");
+    let bad_cursor = || {
+        Error::field(
+            "cursor",
+            "This is not a place in this list. Start again without it.",
+        )
+    };
     let mut tx = app.begin(session).await?;
     let more = limit + 1;
     let (mut patients, skip) = if let Some(wanted) = &wanted {
         let skip = match cursor {
             None => 0,
-            Some(text) => text.strip_prefix('s').and_then(|n| n.parse::<i32>().ok()).filter(|n| (0..=DEEPEST).contains(n)).ok_or_else(bad_cursor)?,
+            Some(text) => text
+                .strip_prefix('s')
+                .and_then(|n| n.parse::<i32>().ok())
+                .filter(|n| (0..=DEEPEST).contains(n))
+                .ok_or_else(bad_cursor)?,
         };
         let indexes = identity_indexes(app, tx.practice(), wanted).await?;
-        (store::search(tx.conn(), wanted, &indexes, skip, more).await?, skip)
+        (
+            store::search(tx.conn(), wanted, &indexes, skip, more).await?,
+            skip,
+        )
     } else if typed.trim().is_empty() {
-        let after = cursor.map(|c| c.parse::<PatientId>().map_err(|_| bad_cursor())).transpose()?;
+        let after = cursor
+            .map(|c| c.parse::<PatientId>().map_err(|_| bad_cursor()))
+            .transpose()?;
         (store::list(tx.conn(), after, more).await?, 0)
     } else {
         // Nothing but signs: fits nobody.
@@ -284,10 +423,17 @@ pub(super) async fn find(app: &App, session: &Session, typed: &str, cursor: Opti
     patients.truncate(usize::try_from(limit).unwrap_or_default());
     let next = match (full, &wanted) {
         (false, _) => None,
-        (true, Some(_)) => Some(skip + limit).filter(|n| *n <= DEEPEST).map(|n| format!("s{n}")),
+        (true, Some(_)) => Some(skip + limit)
+            .filter(|n| *n <= DEEPEST)
+            .map(|n| format!("s{n}")),
         (true, None) => patients.last().map(|p| p.id.to_string()),
     };
-    tx.record(AuditEvent::new(Action::Read, "Patient").shown(patients.iter().map(|p| p.id.0)).reason(reason)).await?;
+    tx.record(
+        AuditEvent::new(Action::Read, "Patient")
+            .shown(patients.iter().map(|p| p.id.0))
+            .reason(reason),
+    )
+    .await?;
     tx.commit().await?;
     Ok(Found { patients, next })
 }

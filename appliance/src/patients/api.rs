@@ -179,7 +179,10 @@ pub(super) struct PatientSummary {
 impl PatientSummary {
     fn of(s: Summary) -> Self {
         Self {
-            identity: IdentityJson { value: identity::masked(&s.identity_kind, s.birth_date), kind: s.identity_kind },
+            identity: IdentityJson {
+                value: identity::masked(&s.identity_kind, s.birth_date),
+                kind: s.identity_kind,
+            },
             id: s.id,
             file_number: s.file_number,
             family_name: s.family_name,
@@ -200,8 +203,24 @@ impl PatientJson {
         Self {
             identity,
             allergy_state,
-            allergies: record.allergies.into_iter().map(|a| AllergyJson { id: a.id, substance: a.substance, reaction: a.reaction }).collect(),
-            alerts: record.alerts.into_iter().map(|a| AlertJson { id: a.id, text: a.text, until: a.until }).collect(),
+            allergies: record
+                .allergies
+                .into_iter()
+                .map(|a| AllergyJson {
+                    id: a.id,
+                    substance: a.substance,
+                    reaction: a.reaction,
+                })
+                .collect(),
+            alerts: record
+                .alerts
+                .into_iter()
+                .map(|a| AlertJson {
+                    id: a.id,
+                    text: a.text,
+                    until: a.until,
+                })
+                .collect(),
             id: p.id,
             file_number: p.file_number,
             title: p.title,
@@ -230,25 +249,41 @@ impl PatientInput {
     /// Checks everything; errors name the fields of this body.
     fn check(self, today: time::Date) -> Result<(Demographics, AllergyAnswer)> {
         let mut problems = Problems::new();
-        let allergies: Vec<NewAllergy> = self.allergies.iter().map(|a| NewAllergy::check(&mut problems, &a.substance, &a.reaction)).collect();
+        let allergies: Vec<NewAllergy> = self
+            .allergies
+            .iter()
+            .map(|a| NewAllergy::check(&mut problems, &a.substance, &a.reaction))
+            .collect();
         let answer = match (self.allergy_state.as_deref(), allergies.is_empty()) {
             (None | Some("known"), false) => AllergyAnswer::Known(allergies),
             (None | Some("not-recorded"), true) => AllergyAnswer::NotRecorded,
             (Some("none-known"), true) => AllergyAnswer::NoneKnown,
             (Some("known"), true) => {
-                problems.add("allergies", "At least one is needed when allergy_state is known.");
+                problems.add(
+                    "allergies",
+                    "At least one is needed when allergy_state is known.",
+                );
                 AllergyAnswer::NotRecorded
             }
             (Some("none-known" | "not-recorded"), false) => {
-                problems.add("allergy_state", "This must be known when allergies are given.");
+                problems.add(
+                    "allergy_state",
+                    "This must be known when allergies are given.",
+                );
                 AllergyAnswer::NotRecorded
             }
             _ => {
-                problems.add("allergy_state", "Choose one of known, none-known or not-recorded.");
+                problems.add(
+                    "allergy_state",
+                    "Choose one of known, none-known or not-recorded.",
+                );
                 AllergyAnswer::NotRecorded
             }
         };
-        let identity = self.identity.unwrap_or_else(|| IdentityJson { kind: "none".into(), value: None });
+        let identity = self.identity.unwrap_or_else(|| IdentityJson {
+            kind: "none".into(),
+            value: None,
+        });
         let details = Details {
             title: self.title,
             family_name: self.family_name,
@@ -300,7 +335,10 @@ fn duplicates(found: &[Candidate]) -> Error {
             })
         })
         .collect();
-    Error::Conflict { detail: detail.into(), theirs: Some(theirs) }
+    Error::Conflict {
+        detail: detail.into(),
+        theirs: Some(theirs),
+    }
 }
 
 /// Register a patient.
@@ -313,18 +351,33 @@ fn duplicates(found: &[Candidate]) -> Error {
         (status = 422, description = "Fields break rules; `errors` names each."),
     )
 )]
-pub(super) async fn create(State(app): State<App>, session: Session, headers: HeaderMap, JsonBody(input): JsonBody<PatientInput>) -> Result<Response> {
+pub(super) async fn create(
+    State(app): State<App>,
+    session: Session,
+    headers: HeaderMap,
+    JsonBody(input): JsonBody<PatientInput>,
+) -> Result<Response> {
     session.require(Permission::EditPatients)?;
     let form = headers
         .get("idempotency-key")
-        .map(|v| v.to_str().ok().and_then(|t| t.parse::<FormId>().ok()).ok_or_else(|| Error::field("Idempotency-Key", "This header must be a UUID.")))
+        .map(|v| {
+            v.to_str()
+                .ok()
+                .and_then(|t| t.parse::<FormId>().ok())
+                .ok_or_else(|| Error::field("Idempotency-Key", "This header must be a UUID."))
+        })
         .transpose()?;
     let confirmed = input.duplicate_confirmed;
     let (person, allergies) = input.check(app.clock.today())?;
     match actions::register(&app, &session, form, &person, &allergies, confirmed).await? {
         Registered::Patient(id) => {
             let patient = one(&app, &session, id).await?;
-            Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/patients/{id}"))], Json(patient)).into_response())
+            Ok((
+                StatusCode::CREATED,
+                [(header::LOCATION, format!("/api/v1/patients/{id}"))],
+                Json(patient),
+            )
+                .into_response())
         }
         Registered::Duplicates(found) => Err(duplicates(&found)),
     }
@@ -332,12 +385,34 @@ pub(super) async fn create(State(app): State<App>, session: Session, headers: He
 
 async fn one(app: &App, session: &Session, id: PatientId) -> Result<PatientJson> {
     let reveal = session.may(Permission::RevealIdentity);
-    let reason = if reveal { "API, identity number shown" } else { "API" };
-    let mut tx = app.begin_with(session, AuditEvent::new(Action::Read, "Patient").id(id.0).patient(id).reason(reason)).await?;
+    let reason = if reveal {
+        "API, identity number shown"
+    } else {
+        "API"
+    };
+    let mut tx = app
+        .begin_with(
+            session,
+            AuditEvent::new(Action::Read, "Patient")
+                .id(id.0)
+                .patient(id)
+                .reason(reason),
+        )
+        .await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
-    let value = if reveal { record::stored_identity(app, &tx, &record).await?.value().map(str::to_owned) } else { None };
+    let value = if reveal {
+        record::stored_identity(app, &tx, &record)
+            .await?
+            .value()
+            .map(str::to_owned)
+    } else {
+        None
+    };
     tx.commit().await?;
-    let identity = IdentityJson { kind: record.patient.identity_kind.clone(), value };
+    let identity = IdentityJson {
+        kind: record.patient.identity_kind.clone(),
+        value,
+    };
     Ok(PatientJson::of(record, identity))
 }
 
@@ -346,7 +421,11 @@ async fn one(app: &App, session: &Session, id: PatientId) -> Result<PatientJson>
     get, path = "/api/v1/patients/{id}", tag = "patients", params(("id" = PatientId, Path, description = "The patient.")),
     responses((status = 200, body = PatientJson), (status = 404, description = "No such patient in this practice."))
 )]
-pub(super) async fn read(State(app): State<App>, session: Session, Path(id): Path<PatientId>) -> Result<Json<PatientJson>> {
+pub(super) async fn read(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<PatientId>,
+) -> Result<Json<PatientJson>> {
     session.require(Permission::ViewPatients)?;
     Ok(Json(one(&app, &session, id).await?))
 }
@@ -369,7 +448,11 @@ pub(super) struct ListParams {
     get, path = "/api/v1/patients", tag = "patients", params(ListParams),
     responses((status = 200, description = "Those that fit, best first.", body = List<PatientSummary>))
 )]
-pub(super) async fn list(State(app): State<App>, session: Session, Query(query): Query<ListParams>) -> Result<Json<List<PatientSummary>>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    session: Session,
+    Query(query): Query<ListParams>,
+) -> Result<Json<List<PatientSummary>>> {
     session.require(Permission::ViewPatients)?;
     let mut problems = Problems::new();
     let q = optional_text(&mut problems, "q", Some(&query.q), super::search::LONGEST);
@@ -378,8 +461,19 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(query):
         problems.add("limit", "This must be from 1 to 200.");
     }
     problems.check()?;
-    let found = actions::find(&app, &session, &q, query.cursor.as_deref(), limit, "API list").await?;
-    Ok(Json(List { items: found.patients.into_iter().map(PatientSummary::of).collect(), next: found.next }))
+    let found = actions::find(
+        &app,
+        &session,
+        &q,
+        query.cursor.as_deref(),
+        limit,
+        "API list",
+    )
+    .await?;
+    Ok(Json(List {
+        items: found.patients.into_iter().map(PatientSummary::of).collect(),
+        next: found.next,
+    }))
 }
 
 #[cfg(test)]
@@ -394,9 +488,20 @@ mod tests {
             "identity": { "kind": "sa-id", "value": "12" }, "allergy_state": "known",
         }))
         .unwrap();
-        let Err(Error::Invalid(fields)) = input.check(date!(2026-11-22)) else { panic!("it must be refused") };
+        let Err(Error::Invalid(fields)) = input.check(date!(2026 - 11 - 22)) else {
+            panic!("it must be refused")
+        };
         let names: Vec<_> = fields.iter().map(|f| f.field.as_ref()).collect();
-        assert_eq!(names, ["given_name", "birth_date", "sex", "identity.value", "allergies"]);
+        assert_eq!(
+            names,
+            [
+                "given_name",
+                "birth_date",
+                "sex",
+                "identity.value",
+                "allergies"
+            ]
+        );
     }
 
     #[test]

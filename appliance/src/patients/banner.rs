@@ -75,14 +75,20 @@ pub struct BannerAlert {
 impl Banner {
     pub(super) fn of(record: &Record, today: Date) -> Self {
         let p = &record.patient;
-        let scheme = [p.scheme_name.as_str(), p.scheme_plan.as_str()].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>().join(" ");
+        let scheme = [p.scheme_name.as_str(), p.scheme_plan.as_str()]
+            .iter()
+            .filter(|s| !s.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" ");
         Self {
             id: p.id,
             href: format!("/patients/{}", p.id),
             family: p.family_name.clone(),
             given: p.given_name.clone(),
             title: p.title.clone(),
-            preferred: Some(p.preferred_name.clone()).filter(|n| !n.is_empty() && *n != p.given_name),
+            preferred: Some(p.preferred_name.clone())
+                .filter(|n| !n.is_empty() && *n != p.given_name),
             born: clock::date_text(p.birth_date),
             age: rules::age_text(p.birth_date, today),
             sex: p.sex().label(),
@@ -92,11 +98,26 @@ impl Banner {
             scheme: Some(scheme).filter(|s| !s.is_empty()),
             allergies: BannerAllergies {
                 state: record.allergy_state(),
-                items: record.allergies.iter().map(|a| BannerAllergy { substance: a.substance.clone(), reaction: a.reaction.clone() }).collect(),
+                items: record
+                    .allergies
+                    .iter()
+                    .map(|a| BannerAllergy {
+                        substance: a.substance.clone(),
+                        reaction: a.reaction.clone(),
+                    })
+                    .collect(),
             },
             alerts: record
                 .alerts_on(today)
-                .map(|a| BannerAlert { text: a.text.clone(), detail: a.until.as_deref().and_then(store::iso_date).map(|d| format!("until {}", clock::date_text(d))).unwrap_or_default() })
+                .map(|a| BannerAlert {
+                    text: a.text.clone(),
+                    detail: a
+                        .until
+                        .as_deref()
+                        .and_then(store::iso_date)
+                        .map(|d| format!("until {}", clock::date_text(d)))
+                        .unwrap_or_default(),
+                })
                 .collect(),
         }
     }
@@ -120,9 +141,15 @@ impl Banner {
             scheme: Some("Discovery Health Classic Saver".into()),
             allergies: BannerAllergies {
                 state: rules::AllergyState::Known,
-                items: vec![BannerAllergy { substance: "Penicillin".into(), reaction: "rash".into() }],
+                items: vec![BannerAllergy {
+                    substance: "Penicillin".into(),
+                    reaction: "rash".into(),
+                }],
             },
-            alerts: vec![BannerAlert { text: "Falls risk".into(), detail: String::new() }],
+            alerts: vec![BannerAlert {
+                text: "Falls risk".into(),
+                detail: String::new(),
+            }],
         }
     }
 }

@@ -106,7 +106,10 @@ impl Details {
         let given_name = required_text(p, "given_name", &self.given_name, 80);
         let preferred_name = optional_text(p, "preferred_name", Some(&self.preferred_name), 80);
         let birth_date = p.take("birth_date", birth_date(&self.birth_date, today));
-        let sex = p.take("sex", Sex::from_text(&self.sex).ok_or("Choose one of female, male, other or unknown."));
+        let sex = p.take(
+            "sex",
+            Sex::from_text(&self.sex).ok_or("Choose one of female, male, other or unknown."),
+        );
         let identity = self.identity(p, kept);
         if let (Some(Identity::SaId(id)), Some(birth), Some(sex)) = (&identity, birth_date, sex)
             && let Err(broken) = id.check(birth, sex)
@@ -123,31 +126,46 @@ impl Details {
         let emergency_name = optional_text(p, "emergency_name", Some(&self.emergency_name), 120);
         let emergency_phone = p.take("emergency_phone", Phone::parse(&self.emergency_phone));
         if scheme_name.is_empty() && !member_number.is_empty() {
-            p.add("scheme_name", "A member number needs the name of its scheme.");
+            p.add(
+                "scheme_name",
+                "A member number needs the name of its scheme.",
+            );
         }
-        match (birth_date, sex, identity, phone, email, dependant_code, emergency_phone) {
-            (Some(birth_date), Some(sex), Some(identity), Some(phone), Some(email), Some(dependant_code), Some(emergency_phone))
-                if problems.is_empty() =>
-            {
-                Ok(Demographics {
-                    title,
-                    family_name,
-                    given_name,
-                    preferred_name,
-                    birth_date,
-                    sex,
-                    identity,
-                    phone,
-                    email,
-                    address,
-                    scheme_name,
-                    scheme_plan,
-                    member_number,
-                    dependant_code,
-                    emergency_name,
-                    emergency_phone,
-                })
-            }
+        match (
+            birth_date,
+            sex,
+            identity,
+            phone,
+            email,
+            dependant_code,
+            emergency_phone,
+        ) {
+            (
+                Some(birth_date),
+                Some(sex),
+                Some(identity),
+                Some(phone),
+                Some(email),
+                Some(dependant_code),
+                Some(emergency_phone),
+            ) if problems.is_empty() => Ok(Demographics {
+                title,
+                family_name,
+                given_name,
+                preferred_name,
+                birth_date,
+                sex,
+                identity,
+                phone,
+                email,
+                address,
+                scheme_name,
+                scheme_plan,
+                member_number,
+                dependant_code,
+                emergency_name,
+                emergency_phone,
+            }),
             _ => Err(problems),
         }
     }
@@ -160,13 +178,33 @@ impl Details {
             return Some(kept.clone());
         }
         match self.identity_kind.as_str() {
-            "sa-id" if value.is_empty() => p.take("identity_value", Err("Type the ID number, or choose that no document was seen.")),
-            "passport" if value.is_empty() => p.take("identity_value", Err("Type the passport number, or choose that no document was seen.")),
-            "sa-id" => p.take("identity_value", SaId::parse(value).map(Identity::SaId).map_err(|e| e.to_string())),
-            "passport" => p.take("identity_value", Passport::parse(value).map(Identity::Passport)),
+            "sa-id" if value.is_empty() => p.take(
+                "identity_value",
+                Err("Type the ID number, or choose that no document was seen."),
+            ),
+            "passport" if value.is_empty() => p.take(
+                "identity_value",
+                Err("Type the passport number, or choose that no document was seen."),
+            ),
+            "sa-id" => p.take(
+                "identity_value",
+                SaId::parse(value)
+                    .map(Identity::SaId)
+                    .map_err(|e| e.to_string()),
+            ),
+            "passport" => p.take(
+                "identity_value",
+                Passport::parse(value).map(Identity::Passport),
+            ),
             "none" if value.is_empty() => Some(Identity::None),
-            "none" => p.take("identity_value", Err("Choose whether this is an SA ID number or a passport, or leave it empty.")),
-            _ => p.take("identity_kind", Err("Choose one of sa-id, passport or none.")),
+            "none" => p.take(
+                "identity_value",
+                Err("Choose whether this is an SA ID number or a passport, or leave it empty."),
+            ),
+            _ => p.take(
+                "identity_kind",
+                Err("Choose one of sa-id, passport or none."),
+            ),
         }
     }
 }
@@ -180,7 +218,10 @@ fn birth_date(text: &str, today: Date) -> Result<Date, String> {
         return Err(format!("{} is in the future.", clock::date_text(date)));
     }
     if date < EARLIEST {
-        return Err(format!("{} is before 1900; check the year.", clock::date_text(date)));
+        return Err(format!(
+            "{} is before 1900; check the year.",
+            clock::date_text(date)
+        ));
     }
     Ok(date)
 }
@@ -193,9 +234,20 @@ fn email(text: &str) -> Result<String, &'static str> {
         return Ok(String::new());
     }
     let (local, domain) = text.rsplit_once('@').ok_or(RULE)?;
-    let domain_fits = domain.contains('.') && domain.split('.').all(|l| !l.is_empty() && l.chars().all(|c| c.is_alphanumeric() || c == '-'));
-    let local_fits = !local.is_empty() && local.chars().count() <= 64 && !local.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '@' | '<' | '>' | ',' | ';'));
-    if domain_fits && local_fits && text.chars().count() <= 254 { Ok(text.to_owned()) } else { Err(RULE) }
+    let domain_fits = domain.contains('.')
+        && domain
+            .split('.')
+            .all(|l| !l.is_empty() && l.chars().all(|c| c.is_alphanumeric() || c == '-'));
+    let local_fits = !local.is_empty()
+        && local.chars().count() <= 64
+        && !local.chars().any(|c| {
+            c.is_whitespace() || c.is_control() || matches!(c, '@' | '<' | '>' | ',' | ';')
+        });
+    if domain_fits && local_fits && text.chars().count() <= 254 {
+        Ok(text.to_owned())
+    } else {
+        Err(RULE)
+    }
 }
 
 /// Two digits, as schemes print them on their cards; one digit is filled up.
@@ -232,7 +284,10 @@ pub struct NewAllergy {
 impl NewAllergy {
     /// Checks the two texts.
     pub fn check(problems: &mut Problems, substance: &str, reaction: &str) -> Self {
-        Self { substance: required_text(problems, "substance", substance, 120), reaction: optional_text(problems, "reaction", Some(reaction), 200) }
+        Self {
+            substance: required_text(problems, "substance", substance, 120),
+            reaction: optional_text(problems, "reaction", Some(reaction), 200),
+        }
     }
 }
 
@@ -241,7 +296,7 @@ mod tests {
     use super::*;
     use time::macros::date;
 
-    const TODAY: Date = date!(2026-11-22);
+    const TODAY: Date = date!(2026 - 11 - 22);
 
     fn thandiwe() -> Details {
         Details {
@@ -255,14 +310,32 @@ mod tests {
     }
 
     fn fields(details: &Details) -> Vec<String> {
-        details.check(TODAY, None).unwrap_err().into_fields().into_iter().map(|f| f.field.into_owned()).collect()
+        details
+            .check(TODAY, None)
+            .unwrap_err()
+            .into_fields()
+            .into_iter()
+            .map(|f| f.field.into_owned())
+            .collect()
     }
 
     #[test]
     fn little_is_needed() {
         let checked = thandiwe().check(TODAY, None).unwrap();
-        assert_eq!((checked.birth_date, checked.identity), (date!(1992-03-14), Identity::None));
-        assert_eq!(fields(&Details::default()), ["family_name", "given_name", "birth_date", "sex", "identity_kind"]);
+        assert_eq!(
+            (checked.birth_date, checked.identity),
+            (date!(1992 - 03 - 14), Identity::None)
+        );
+        assert_eq!(
+            fields(&Details::default()),
+            [
+                "family_name",
+                "given_name",
+                "birth_date",
+                "sex",
+                "identity_kind"
+            ]
+        );
     }
 
     #[test]
@@ -276,13 +349,37 @@ mod tests {
             dependant_code: "1a".into(),
             ..thandiwe()
         };
-        assert_eq!(fields(&wrong), ["family_name", "given_name", "birth_date", "phone", "email", "dependant_code"]);
+        assert_eq!(
+            fields(&wrong),
+            [
+                "family_name",
+                "given_name",
+                "birth_date",
+                "phone",
+                "email",
+                "dependant_code"
+            ]
+        );
     }
 
     #[test]
     fn a_birth_date_is_a_day_somebody_alive_was_born_on() {
-        for (text, fits) in [("22-Nov-2026", true), ("23-Nov-2026", false), ("01-Jan-1900", true), ("31-Dec-1899", false)] {
-            assert_eq!(Details { birth_date: text.into(), ..thandiwe() }.check(TODAY, None).is_ok(), fits, "{text}");
+        for (text, fits) in [
+            ("22-Nov-2026", true),
+            ("23-Nov-2026", false),
+            ("01-Jan-1900", true),
+            ("31-Dec-1899", false),
+        ] {
+            assert_eq!(
+                Details {
+                    birth_date: text.into(),
+                    ..thandiwe()
+                }
+                .check(TODAY, None)
+                .is_ok(),
+                fits,
+                "{text}"
+            );
         }
     }
 
@@ -295,21 +392,51 @@ mod tests {
             sex: sex.into(),
             ..thandiwe()
         };
-        assert!(with("8001015009087", "1980-01-01", "male").check(TODAY, None).is_ok());
-        assert_eq!(fields(&with("8001015009087", "1980-01-02", "male")), ["identity_value"]);
-        assert_eq!(fields(&with("8001015009087", "1980-01-01", "female")), ["identity_value"]);
-        assert_eq!(fields(&with("8001015009088", "1980-01-01", "male")), ["identity_value"]);
+        assert!(
+            with("8001015009087", "1980-01-01", "male")
+                .check(TODAY, None)
+                .is_ok()
+        );
+        assert_eq!(
+            fields(&with("8001015009087", "1980-01-02", "male")),
+            ["identity_value"]
+        );
+        assert_eq!(
+            fields(&with("8001015009087", "1980-01-01", "female")),
+            ["identity_value"]
+        );
+        assert_eq!(
+            fields(&with("8001015009088", "1980-01-01", "male")),
+            ["identity_value"]
+        );
         assert_eq!(fields(&with("", "1980-01-01", "male")), ["identity_value"]);
     }
 
     #[test]
     fn an_empty_number_keeps_the_one_there_is_and_still_checks_it() {
         let kept = Identity::SaId(SaId::parse("8001015009087").unwrap());
-        let edit = |birth: &str| Details { identity_kind: "sa-id".into(), birth_date: birth.into(), sex: "male".into(), ..thandiwe() };
-        assert_eq!(edit("1980-01-01").check(TODAY, Some(&kept)).unwrap().identity, kept);
+        let edit = |birth: &str| Details {
+            identity_kind: "sa-id".into(),
+            birth_date: birth.into(),
+            sex: "male".into(),
+            ..thandiwe()
+        };
+        assert_eq!(
+            edit("1980-01-01")
+                .check(TODAY, Some(&kept))
+                .unwrap()
+                .identity,
+            kept
+        );
         assert!(edit("1980-01-02").check(TODAY, Some(&kept)).is_err());
-        let removed = Details { identity_kind: "none".into(), ..thandiwe() };
-        assert_eq!(removed.check(TODAY, Some(&kept)).unwrap().identity, Identity::None);
+        let removed = Details {
+            identity_kind: "none".into(),
+            ..thandiwe()
+        };
+        assert_eq!(
+            removed.check(TODAY, Some(&kept)).unwrap().identity,
+            Identity::None
+        );
     }
 
     #[test]
@@ -317,7 +444,15 @@ mod tests {
         for good in ["a@b.co", "thandiwe.khumalo+physio@example.co.za", ""] {
             assert!(email(good).is_ok(), "{good}");
         }
-        for bad in ["a", "a@b", "@b.co", "a b@c.co", "a@b..co", "a@b.co,c@d.co", "a@b.c\0o"] {
+        for bad in [
+            "a",
+            "a@b",
+            "@b.co",
+            "a b@c.co",
+            "a@b..co",
+            "a@b.co,c@d.co",
+            "a@b.c\0o",
+        ] {
             assert!(email(bad).is_err(), "{bad}");
         }
     }

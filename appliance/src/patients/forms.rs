@@ -49,7 +49,9 @@ pub(super) fn errors(fields: &[FieldError]) -> Map<String, Value> {
         } else {
             format!("{label}: {}", error.message)
         };
-        errors.entry(error.field.to_string()).or_insert(Value::String(sentence));
+        errors
+            .entry(error.field.to_string())
+            .or_insert(Value::String(sentence));
     }
     errors
 }
@@ -62,19 +64,43 @@ pub(super) struct Choice {
 }
 
 pub(super) fn sexes() -> Vec<Choice> {
-    Sex::ALL.into_iter().map(|s| Choice { value: s.text(), label: s.label() }).collect()
+    Sex::ALL
+        .into_iter()
+        .map(|s| Choice {
+            value: s.text(),
+            label: s.label(),
+        })
+        .collect()
 }
 
 pub(super) const DOCUMENTS: [Choice; 3] = [
-    Choice { value: "sa-id", label: "South African ID" },
-    Choice { value: "passport", label: "Passport" },
-    Choice { value: "none", label: "No document seen" },
+    Choice {
+        value: "sa-id",
+        label: "South African ID",
+    },
+    Choice {
+        value: "passport",
+        label: "Passport",
+    },
+    Choice {
+        value: "none",
+        label: "No document seen",
+    },
 ];
 
 pub(super) const ALLERGIES: [Choice; 3] = [
-    Choice { value: "not-recorded", label: "Not asked yet" },
-    Choice { value: "none-known", label: "Asked: no known allergies" },
-    Choice { value: "known", label: "Asked: allergic to the substance below" },
+    Choice {
+        value: "not-recorded",
+        label: "Not asked yet",
+    },
+    Choice {
+        value: "none-known",
+        label: "Asked: no known allergies",
+    },
+    Choice {
+        value: "known",
+        label: "Asked: allergic to the substance below",
+    },
 ];
 
 /// Somebody who may be the same person.
@@ -152,7 +178,11 @@ impl Details {
 }
 
 fn shown(e164: &str) -> String {
-    if e164.is_empty() { String::new() } else { phone::shown(e164) }
+    if e164.is_empty() {
+        String::new()
+    } else {
+        phone::shown(e164)
+    }
 }
 
 /// One field of a conflict: both sides.
@@ -170,7 +200,11 @@ pub(super) fn both_sides(yours: &Details, theirs: &Details) -> Vec<Sides> {
         .into_iter()
         .zip(theirs.pairs())
         .filter(|((_, y), (_, t))| y.trim() != *t)
-        .map(|((name, y), (_, t))| Sides { label: label(name).to_owned(), yours: y.to_owned(), theirs: t.to_owned() })
+        .map(|((name, y), (_, t))| Sides {
+            label: label(name).to_owned(),
+            yours: y.to_owned(),
+            theirs: t.to_owned(),
+        })
         .collect()
 }
 

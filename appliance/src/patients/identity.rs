@@ -5,7 +5,9 @@ use time::{Date, Month};
 use crate::clock;
 
 /// Administrative sex, in FHIR's four codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Sex {
     /// Female.
@@ -61,16 +63,22 @@ pub enum SaIdError {
     #[error("An SA ID number has digits only. For a passport, choose Passport.")]
     NotDigits,
     /// The first six digits are no date in any century.
-    #[error("The first six digits of an SA ID number are the birth date, and {0} is no date. Check the number against the ID.")]
+    #[error(
+        "The first six digits of an SA ID number are the birth date, and {0} is no date. Check the number against the ID."
+    )]
     NoDate(String),
     /// The eleventh digit says citizen (0), permanent resident (1) or refugee (2).
-    #[error("The eleventh digit of an SA ID number is 0, 1 or 2; here it is {0}. Check the number against the ID.")]
+    #[error(
+        "The eleventh digit of an SA ID number is 0, 1 or 2; here it is {0}. Check the number against the ID."
+    )]
     Citizenship(char),
     /// The check digit does not fit.
     #[error("The check digit is wrong, so a digit is mistyped. Check the number against the ID.")]
     CheckDigit,
     /// The number's birth date is another than the one given.
-    #[error("The birth date in the ID number ({in_number}) is not the birth date given ({given}). One of the two is mistyped.")]
+    #[error(
+        "The birth date in the ID number ({in_number}) is not the birth date given ({given}). One of the two is mistyped."
+    )]
     BirthDate {
         /// First six digits.
         in_number: String,
@@ -78,7 +86,9 @@ pub enum SaIdError {
         given: String,
     },
     /// The number's sex is another than the one given.
-    #[error("The ID number is of a {in_number} person, the sex given is {given}. One of the two is mistyped.")]
+    #[error(
+        "The ID number is of a {in_number} person, the sex given is {given}. One of the two is mistyped."
+    )]
     Sex {
         /// What digits 7 to 10 say.
         in_number: &'static str,
@@ -105,7 +115,10 @@ impl SaId {
     /// # Errors
     /// The first of the number's own rules that it breaks.
     pub fn parse(text: &str) -> Result<Self, SaIdError> {
-        let digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
+        let digits: String = text
+            .chars()
+            .filter(|c| !c.is_whitespace() && *c != '-')
+            .collect();
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(SaIdError::NotDigits);
         }
@@ -113,7 +126,10 @@ impl SaId {
             return Err(SaIdError::Length(digits.len()));
         }
         let id = Self(digits);
-        if ![1900, 2000].into_iter().any(|century| id.date_in(century).is_some()) {
+        if ![1900, 2000]
+            .into_iter()
+            .any(|century| id.date_in(century).is_some())
+        {
             return Err(SaIdError::NoDate(id.0[..6].to_owned()));
         }
         let citizenship = char::from(id.0.as_bytes()[10]);
@@ -132,7 +148,12 @@ impl SaId {
 
     fn date_in(&self, century: i32) -> Option<Date> {
         let month = Month::try_from(self.two_digits(2)).ok()?;
-        Date::from_calendar_date(century + i32::from(self.two_digits(0)), month, self.two_digits(4)).ok()
+        Date::from_calendar_date(
+            century + i32::from(self.two_digits(0)),
+            month,
+            self.two_digits(4),
+        )
+        .ok()
     }
 
     /// Checks the number against the person. The number holds no century; the birth date given decides it. A sex recorded as
@@ -143,12 +164,21 @@ impl SaId {
     pub fn check(&self, birth: Date, sex: Sex) -> Result<(), SaIdError> {
         let century = birth.year() - birth.year().rem_euclid(100);
         if self.date_in(century) != Some(birth) {
-            return Err(SaIdError::BirthDate { in_number: self.0[..6].to_owned(), given: clock::date_text(birth) });
+            return Err(SaIdError::BirthDate {
+                in_number: self.0[..6].to_owned(),
+                given: clock::date_text(birth),
+            });
         }
         let male = self.0.as_bytes()[6] >= b'5';
         match sex {
-            Sex::Female if male => Err(SaIdError::Sex { in_number: "male", given: "female" }),
-            Sex::Male if !male => Err(SaIdError::Sex { in_number: "female", given: "male" }),
+            Sex::Female if male => Err(SaIdError::Sex {
+                in_number: "male",
+                given: "female",
+            }),
+            Sex::Male if !male => Err(SaIdError::Sex {
+                in_number: "female",
+                given: "male",
+            }),
             _ => Ok(()),
         }
     }
@@ -203,7 +233,11 @@ impl Passport {
     /// # Errors
     /// A sentence with the rule it breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let number: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect();
+        let number: String = text
+            .chars()
+            .filter(|c| !c.is_whitespace() && *c != '-')
+            .map(|c| c.to_ascii_uppercase())
+            .collect();
         if !(5..=20).contains(&number.len()) || !number.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err("A passport number has 5 to 20 letters and digits.");
         }
@@ -240,7 +274,11 @@ pub fn masked(kind: &str, birth: Date) -> Option<String> {
     match kind {
         "sa-id" => {
             let year = birth.year().rem_euclid(100);
-            Some(format!("{year:02}{:02}{:02} •••• •••", u8::from(birth.month()), birth.day()))
+            Some(format!(
+                "{year:02}{:02}{:02} •••• •••",
+                u8::from(birth.month()),
+                birth.day()
+            ))
         }
         "passport" => Some("•••••••••".into()),
         _ => None,
@@ -267,9 +305,13 @@ mod tests {
     fn number(birth: Date, sequence: u16, citizenship: u8) -> String {
         let stem = format!(
             "{:02}{:02}{:02}{sequence:04}{citizenship}8",
-            birth.year().rem_euclid(100), u8::from(birth.month()), birth.day()
+            birth.year().rem_euclid(100),
+            u8::from(birth.month()),
+            birth.day()
         );
-        let check = (0..10).find(|d| luhn_sum(&format!("{stem}{d}")).is_multiple_of(10)).unwrap();
+        let check = (0..10)
+            .find(|d| luhn_sum(&format!("{stem}{d}")).is_multiple_of(10))
+            .unwrap();
         format!("{stem}{check}")
     }
 
@@ -319,28 +361,40 @@ mod tests {
     fn says_which_rule_is_broken() {
         assert_eq!(SaId::parse("920314 5800 08"), Err(SaIdError::Length(12)));
         assert_eq!(SaId::parse("A920314580008"), Err(SaIdError::NotDigits));
-        assert_eq!(SaId::parse("9213145800088"), Err(SaIdError::NoDate("921314".into())));
-        assert_eq!(SaId::parse("9202305800088"), Err(SaIdError::NoDate("920230".into())));
-        assert_eq!(SaId::parse("8001015009587"), Err(SaIdError::Citizenship('5')));
+        assert_eq!(
+            SaId::parse("9213145800088"),
+            Err(SaIdError::NoDate("921314".into()))
+        );
+        assert_eq!(
+            SaId::parse("9202305800088"),
+            Err(SaIdError::NoDate("920230".into()))
+        );
+        assert_eq!(
+            SaId::parse("8001015009587"),
+            Err(SaIdError::Citizenship('5'))
+        );
         assert_eq!(SaId::parse("8001015009088"), Err(SaIdError::CheckDigit));
         assert!(SaId::parse("800101 5009-087").is_ok());
     }
 
     #[test]
     fn the_birth_date_decides_the_century() {
-        let id = SaId::parse(&number(date!(2020-02-29), 100, 0)).unwrap();
-        assert_eq!(id.check(date!(2020-02-29), Sex::Female), Ok(()));
-        assert_eq!(id.check(date!(1920-02-29), Sex::Female), Ok(()));
+        let id = SaId::parse(&number(date!(2020 - 02 - 29), 100, 0)).unwrap();
+        assert_eq!(id.check(date!(2020 - 02 - 29), Sex::Female), Ok(()));
+        assert_eq!(id.check(date!(1920 - 02 - 29), Sex::Female), Ok(()));
         // 1900 was no leap year, 2000 was.
-        let id = SaId::parse(&number(date!(2000-02-29), 100, 0)).unwrap();
-        assert_eq!(id.check(date!(2000-02-29), Sex::Female), Ok(()));
-        assert!(id.check(date!(1900-03-01), Sex::Female).is_err());
+        let id = SaId::parse(&number(date!(2000 - 02 - 29), 100, 0)).unwrap();
+        assert_eq!(id.check(date!(2000 - 02 - 29), Sex::Female), Ok(()));
+        assert!(id.check(date!(1900 - 03 - 01), Sex::Female).is_err());
     }
 
     #[test]
     fn a_mask_tells_nothing_beyond_the_birth_date() {
-        assert_eq!(masked("sa-id", date!(1992-03-14)).unwrap(), "920314 •••• •••");
-        assert_eq!(masked("none", date!(1992-03-14)), None);
+        assert_eq!(
+            masked("sa-id", date!(1992 - 03 - 14)).unwrap(),
+            "920314 •••• •••"
+        );
+        assert_eq!(masked("none", date!(1992 - 03 - 14)), None);
         assert_eq!(grouped("sa-id", "8001015009087"), "800101 5009 087");
     }
 }

@@ -51,15 +51,23 @@ pub fn routes() -> Router<App> {
         .route("/patients/{id}/edit", get(record::edit).post(record::save))
         .route("/patients/{id}/identity", get(record::identity))
         .route("/patients/{id}/allergies", post(care::add_allergy))
-        .route("/patients/{id}/allergies/none", post(care::no_known_allergies))
-        .route("/patients/{id}/allergies/{allergy}/end", post(care::end_allergy))
+        .route(
+            "/patients/{id}/allergies/none",
+            post(care::no_known_allergies),
+        )
+        .route(
+            "/patients/{id}/allergies/{allergy}/end",
+            post(care::end_allergy),
+        )
         .route("/patients/{id}/alerts", post(care::add_alert))
         .route("/patients/{id}/alerts/{alert}/end", post(care::end_alert))
 }
 
 /// JSON API of this room.
 pub fn api_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(api::list, api::create)).routes(routes!(api::read))
+    OpenApiRouter::new()
+        .routes(routes!(api::list, api::create))
+        .routes(routes!(api::read))
 }
 
 /// `H-00482`.
@@ -75,7 +83,11 @@ mod tests {
         let templates = crate::web::Templates::new(&[super::TEMPLATES]).unwrap();
         for sample in P::samples() {
             let text = templates.render(&sample).unwrap();
-            assert!(!text.contains("style=") && !text.contains(" onclick"), "the security policy forbids inline code: {}", P::TEMPLATE);
+            assert!(
+                !text.contains("style=") && !text.contains(" onclick"),
+                "the security policy forbids inline code: {}",
+                P::TEMPLATE
+            );
         }
     }
 

@@ -60,9 +60,20 @@ impl Row {
             href: format!("/patients/{}", s.id),
             born: clock::date_text(s.birth_date),
             age: rules::age_text(s.birth_date, today),
-            sex: super::Sex::from_text(&s.sex).unwrap_or(super::Sex::Unknown).label().to_owned(),
-            phone: if s.phone.is_empty() { String::new() } else { phone::shown(&s.phone) },
-            preferred: if s.preferred_name == s.given_name { String::new() } else { s.preferred_name },
+            sex: super::Sex::from_text(&s.sex)
+                .unwrap_or(super::Sex::Unknown)
+                .label()
+                .to_owned(),
+            phone: if s.phone.is_empty() {
+                String::new()
+            } else {
+                phone::shown(&s.phone)
+            },
+            preferred: if s.preferred_name == s.given_name {
+                String::new()
+            } else {
+                s.preferred_name
+            },
             family: s.family_name,
             given: s.given_name,
             file_no: s.file_number,
@@ -90,12 +101,26 @@ impl Row {
 impl Page for ListPage {
     const TEMPLATE: &'static str = "patients/list.html";
     fn samples() -> Vec<Self> {
-        let page = |q: &str, rows, more| Self { shell: Shell::sample(), q: q.into(), error: None, rows, more, can_add: true };
+        let page = |q: &str, rows, more| Self {
+            shell: Shell::sample(),
+            q: q.into(),
+            error: None,
+            rows,
+            more,
+            can_add: true,
+        };
         vec![
-            page("khu", vec![Row::sample()], Some("/patients?cursor=1".into())),
+            page(
+                "khu",
+                vec![Row::sample()],
+                Some("/patients?cursor=1".into()),
+            ),
             page("xyz", Vec::new(), None),
             page("", Vec::new(), None),
-            Self { error: Some("At most 100 characters.".into()), ..page("x", Vec::new(), None) },
+            Self {
+                error: Some("At most 100 characters.".into()),
+                ..page("x", Vec::new(), None)
+            },
         ]
     }
 }
@@ -108,11 +133,23 @@ fn check_search(text: &str) -> Result<String> {
 }
 
 fn encode(text: &str) -> String {
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 /// `GET /patients?q=&cursor=`
-pub(super) async fn list(State(app): State<App>, session: Session, Query(query): Query<ListQuery>) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<App>,
+    session: Session,
+    Query(query): Query<ListQuery>,
+) -> Result<Response> {
     session.require(Permission::ViewPatients)?;
     let page = ListPage {
         shell: Shell::plain(&app, &session, "Patients", "patients"),
@@ -126,15 +163,44 @@ pub(super) async fn list(State(app): State<App>, session: Session, Query(query):
         Ok(q) => q,
         Err(Error::Invalid(fields)) => {
             let error = fields.first().map(|f| f.message.to_string());
-            return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &ListPage { error, q: String::new(), ..page })?).into_response());
+            return Ok((
+                StatusCode::UNPROCESSABLE_ENTITY,
+                html(
+                    &app,
+                    &ListPage {
+                        error,
+                        q: String::new(),
+                        ..page
+                    },
+                )?,
+            )
+                .into_response());
         }
         Err(other) => return Err(other),
     };
-    let reason = if q.is_empty() { "list of patients" } else { "search" };
+    let reason = if q.is_empty() {
+        "list of patients"
+    } else {
+        "search"
+    };
     let found = actions::find(&app, &session, &q, query.cursor.as_deref(), PAGE, reason).await?;
     let today = app.clock.today();
-    let more = found.next.map(|cursor| format!("/patients?q={}&cursor={}", encode(&q), encode(&cursor)));
-    html(&app, &ListPage { rows: found.patients.into_iter().map(|s| Row::of(s, today)).collect(), more, q, ..page })
+    let more = found
+        .next
+        .map(|cursor| format!("/patients?q={}&cursor={}", encode(&q), encode(&cursor)));
+    html(
+        &app,
+        &ListPage {
+            rows: found
+                .patients
+                .into_iter()
+                .map(|s| Row::of(s, today))
+                .collect(),
+            more,
+            q,
+            ..page
+        },
+    )
 }
 
 /// `patients/find.html`: options for the command palette and the picker.
@@ -146,12 +212,21 @@ pub(super) struct FindFragment {
 impl Page for FindFragment {
     const TEMPLATE: &'static str = "patients/find.html";
     fn samples() -> Vec<Self> {
-        vec![Self { rows: vec![Row::sample()] }, Self { rows: Vec::new() }]
+        vec![
+            Self {
+                rows: vec![Row::sample()],
+            },
+            Self { rows: Vec::new() },
+        ]
     }
 }
 
 /// `GET /patients/find?q=`
-pub(super) async fn find(State(app): State<App>, session: Session, Query(query): Query<ListQuery>) -> Result<Response> {
+pub(super) async fn find(
+    State(app): State<App>,
+    session: Session,
+    Query(query): Query<ListQuery>,
+) -> Result<Response> {
     session.require(Permission::ViewPatients)?;
     let q = check_search(&query.q)?;
     if q.is_empty() {
@@ -159,7 +234,16 @@ pub(super) async fn find(State(app): State<App>, session: Session, Query(query):
     }
     let found = actions::find(&app, &session, &q, None, FEW, "search").await?;
     let today = app.clock.today();
-    html(&app, &FindFragment { rows: found.patients.into_iter().map(|s| Row::of(s, today)).collect() })
+    html(
+        &app,
+        &FindFragment {
+            rows: found
+                .patients
+                .into_iter()
+                .map(|s| Row::of(s, today))
+                .collect(),
+        },
+    )
 }
 
 /// `patients/form.html`: registering and changing.
@@ -199,11 +283,27 @@ pub(super) struct AllergyFields {
 }
 
 impl FormPage {
-    fn register(app: &App, session: &Session, form: Details, allergy: AllergyFields, key: FormId) -> Self {
-        Self::with(Shell::plain(app, session, "New patient", "patients"), form, Some(allergy), key)
+    fn register(
+        app: &App,
+        session: &Session,
+        form: Details,
+        allergy: AllergyFields,
+        key: FormId,
+    ) -> Self {
+        Self::with(
+            Shell::plain(app, session, "New patient", "patients"),
+            form,
+            Some(allergy),
+            key,
+        )
     }
 
-    pub(super) fn with(shell: Shell, form: Details, allergy: Option<AllergyFields>, key: FormId) -> Self {
+    pub(super) fn with(
+        shell: Shell,
+        form: Details,
+        allergy: Option<AllergyFields>,
+        key: FormId,
+    ) -> Self {
         Self {
             shell,
             heading: "New patient".into(),
@@ -229,8 +329,18 @@ impl FormPage {
 impl Page for FormPage {
     const TEMPLATE: &'static str = "patients/form.html";
     fn samples() -> Vec<Self> {
-        let page = || Self::with(Shell::sample(), Details::default(), Some(AllergyFields::default()), FormId::nil());
-        let wrong = [crate::error::FieldError { field: "birth_date".into(), message: "There is no such day as 31-Feb-1992.".into() }];
+        let page = || {
+            Self::with(
+                Shell::sample(),
+                Details::default(),
+                Some(AllergyFields::default()),
+                FormId::nil(),
+            )
+        };
+        let wrong = [crate::error::FieldError {
+            field: "birth_date".into(),
+            message: "There is no such day as 31-Feb-1992.".into(),
+        }];
         let duplicate = Duplicate {
             href: "/patients/1".into(),
             name: "Khumalo, Thandiwe".into(),
@@ -238,12 +348,29 @@ impl Page for FormPage {
             file_no: "H-00482".into(),
             why: rules::SameAs::BirthDate.words(),
         };
-        let sides = Sides { label: "Phone".into(), yours: "082 123 4567".into(), theirs: "083 123 4567".into() };
+        let sides = Sides {
+            label: "Phone".into(),
+            yours: "082 123 4567".into(),
+            theirs: "083 123 4567".into(),
+        };
         vec![
             page(),
-            Self { errors: errors(&wrong), ..page() },
-            Self { duplicates: vec![duplicate], may_confirm: true, ..page() },
-            Self { allergy: None, version: Some(3), conflict: vec![sides], submit: "Save", ..page() },
+            Self {
+                errors: errors(&wrong),
+                ..page()
+            },
+            Self {
+                duplicates: vec![duplicate],
+                may_confirm: true,
+                ..page()
+            },
+            Self {
+                allergy: None,
+                version: Some(3),
+                conflict: vec![sides],
+                submit: "Save",
+                ..page()
+            },
         ]
     }
 }
@@ -251,9 +378,18 @@ impl Page for FormPage {
 /// `GET /patients/new`
 pub(super) async fn new(State(app): State<App>, session: Session) -> Result<Response> {
     session.require(Permission::EditPatients)?;
-    let form = Details { identity_kind: "sa-id".into(), ..Details::default() };
-    let allergy = AllergyFields { allergy_state: "not-recorded".into(), ..AllergyFields::default() };
-    html(&app, &FormPage::register(&app, &session, form, allergy, FormId::now_v7()))
+    let form = Details {
+        identity_kind: "sa-id".into(),
+        ..Details::default()
+    };
+    let allergy = AllergyFields {
+        allergy_state: "not-recorded".into(),
+        ..AllergyFields::default()
+    };
+    html(
+        &app,
+        &FormPage::register(&app, &session, form, allergy, FormId::now_v7()),
+    )
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -269,7 +405,11 @@ pub(super) struct CreateForm {
 
 fn allergy_answer(fields: &AllergyFields, problems: &mut Problems) -> AllergyAnswer {
     match fields.allergy_state.as_str() {
-        "known" => AllergyAnswer::Known(vec![NewAllergy::check(problems, &fields.substance, &fields.reaction)]),
+        "known" => AllergyAnswer::Known(vec![NewAllergy::check(
+            problems,
+            &fields.substance,
+            &fields.reaction,
+        )]),
         "none-known" if fields.substance.trim().is_empty() => AllergyAnswer::NoneKnown,
         "" | "not-recorded" if fields.substance.trim().is_empty() => AllergyAnswer::NotRecorded,
         "none-known" | "not-recorded" | "" => {
@@ -277,34 +417,63 @@ fn allergy_answer(fields: &AllergyFields, problems: &mut Problems) -> AllergyAns
             AllergyAnswer::NotRecorded
         }
         _ => {
-            problems.add("allergy_state", "Choose one of known, none-known or not-recorded.");
+            problems.add(
+                "allergy_state",
+                "Choose one of known, none-known or not-recorded.",
+            );
             AllergyAnswer::NotRecorded
         }
     }
 }
 
 /// `POST /patients`
-pub(super) async fn create(State(app): State<App>, session: Session, Form(form): Form<CreateForm>) -> Result<Response> {
+pub(super) async fn create(
+    State(app): State<App>,
+    session: Session,
+    Form(form): Form<CreateForm>,
+) -> Result<Response> {
     session.require(Permission::EditPatients)?;
     let mut problems = Problems::new();
     let allergies = allergy_answer(&form.allergy, &mut problems);
     let checked = form.details.check(app.clock.today(), None);
-    let page = FormPage::register(&app, &session, form.details, form.allergy, form.idempotency_key);
+    let page = FormPage::register(
+        &app,
+        &session,
+        form.details,
+        form.allergy,
+        form.idempotency_key,
+    );
     let person = match checked {
         Ok(person) if problems.is_empty() => person,
         checked => {
             let mut fields = checked.err().map(Problems::into_fields).unwrap_or_default();
             fields.extend(problems.into_fields());
-            let page = FormPage { errors: errors(&fields), ..page };
+            let page = FormPage {
+                errors: errors(&fields),
+                ..page
+            };
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
         }
     };
     let confirmed = form.duplicate_confirmed == "true";
-    match actions::register(&app, &session, Some(form.idempotency_key), &person, &allergies, confirmed).await? {
+    match actions::register(
+        &app,
+        &session,
+        Some(form.idempotency_key),
+        &person,
+        &allergies,
+        confirmed,
+    )
+    .await?
+    {
         Registered::Patient(id) => Ok(Redirect::to(&format!("/patients/{id}")).into_response()),
         Registered::Duplicates(found) => {
             let certain = certain(&found);
-            let page = FormPage { duplicates: found.iter().map(Duplicate::of).collect(), may_confirm: !certain, ..page };
+            let page = FormPage {
+                duplicates: found.iter().map(Duplicate::of).collect(),
+                may_confirm: !certain,
+                ..page
+            };
             Ok((StatusCode::CONFLICT, html(&app, &page)?).into_response())
         }
     }

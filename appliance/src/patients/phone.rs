@@ -38,18 +38,28 @@ impl Phone {
 #[must_use]
 pub fn shown(e164: &str) -> String {
     // Lists show many, nearly all of them South African: those need no numbering plan.
-    if let Some(national) = e164.strip_prefix("+27").filter(|n| n.len() == 9 && n.bytes().all(|b| b.is_ascii_digit())) {
+    if let Some(national) = e164
+        .strip_prefix("+27")
+        .filter(|n| n.len() == 9 && n.bytes().all(|b| b.is_ascii_digit()))
+    {
         return format!("0{} {} {}", &national[..2], &national[2..5], &national[5..]);
     }
-    let Ok(number) = phonenumber::parse(None, e164) else { return e164.to_owned() };
+    let Ok(number) = phonenumber::parse(None, e164) else {
+        return e164.to_owned();
+    };
     number.format().mode(Mode::International).to_string()
 }
 
 /// What somebody types when searching, as the beginning of an E.164 number.
 #[must_use]
 pub fn search_prefix(digits: &str) -> Option<String> {
-    let rest = digits.strip_prefix("0027").or_else(|| digits.strip_prefix("+27")).map(|r| format!("+27{r}"));
-    rest.or_else(|| digits.strip_prefix('0').map(|r| format!("+27{r}"))).or_else(|| digits.starts_with('+').then(|| digits.to_owned())).filter(|p| p.len() >= 5)
+    let rest = digits
+        .strip_prefix("0027")
+        .or_else(|| digits.strip_prefix("+27"))
+        .map(|r| format!("+27{r}"));
+    rest.or_else(|| digits.strip_prefix('0').map(|r| format!("+27{r}")))
+        .or_else(|| digits.starts_with('+').then(|| digits.to_owned()))
+        .filter(|p| p.len() >= 5)
 }
 
 #[cfg(test)]
@@ -58,19 +68,38 @@ mod tests {
 
     #[test]
     fn one_number_has_one_form() {
-        for text in ["082 123 4567", "0821234567", "+27 82 123 4567", "+27821234567", "(082) 123-4567"] {
-            assert_eq!(Phone::parse(text).unwrap().as_str(), "+27821234567", "{text}");
+        for text in [
+            "082 123 4567",
+            "0821234567",
+            "+27 82 123 4567",
+            "+27821234567",
+            "(082) 123-4567",
+        ] {
+            assert_eq!(
+                Phone::parse(text).unwrap().as_str(),
+                "+27821234567",
+                "{text}"
+            );
         }
         assert_eq!(shown("+27821234567"), "082 123 4567");
         assert_eq!(shown("+27112345678"), "011 234 5678");
-        assert_eq!(Phone::parse("+44 20 7946 0958").unwrap().as_str(), "+442079460958");
+        assert_eq!(
+            Phone::parse("+44 20 7946 0958").unwrap().as_str(),
+            "+442079460958"
+        );
         assert_eq!(shown("+442079460958"), "+44 20 7946 0958");
         assert_eq!(Phone::parse(" ").unwrap(), Phone::default());
     }
 
     #[test]
     fn refuses_what_nobody_can_call() {
-        for text in ["082 123", "12345678901234567890", "phone", "0000000000", "082 123 4567 8"] {
+        for text in [
+            "082 123",
+            "12345678901234567890",
+            "phone",
+            "0000000000",
+            "082 123 4567 8",
+        ] {
             assert!(Phone::parse(text).is_err(), "{text}");
         }
     }

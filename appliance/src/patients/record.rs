@@ -71,13 +71,25 @@ pub(super) struct Typed {
 impl Page for RecordPage {
     const TEMPLATE: &'static str = "patients/record.html";
     fn samples() -> Vec<Self> {
-        let item = || Item { id: "1".into(), text: "Penicillin".into(), detail: "rash".into(), recorded: "24-Nov-2026, Zinhle Maseko".into() };
+        let item = || Item {
+            id: "1".into(),
+            text: "Penicillin".into(),
+            detail: "rash".into(),
+            recorded: "24-Nov-2026, Zinhle Maseko".into(),
+        };
         let page = || Self {
             shell: Shell::sample(),
             p: Banner::sample(),
-            actions: vec![BannerAction { href: "/patients/1/edit".into(), label: "Edit", icon: "pencil" }],
+            actions: vec![BannerAction {
+                href: "/patients/1/edit".into(),
+                label: "Edit",
+                icon: "pencil",
+            }],
             timeline: Timeline::default(),
-            contact: vec![Line { label: "Phone", value: "082 123 4567".into() }],
+            contact: vec![Line {
+                label: "Phone",
+                value: "082 123 4567".into(),
+            }],
             scheme: Vec::new(),
             allergies: vec![item()],
             alerts: vec![item()],
@@ -96,43 +108,109 @@ impl Page for RecordPage {
             datetime: "2026-11-24T10:41:00+02:00".into(),
             href: "/day".into(),
         };
-        let wrong = [FieldError { field: "substance".into(), message: "This is needed.".into() }];
+        let wrong = [FieldError {
+            field: "substance".into(),
+            message: "This is needed.".into(),
+        }];
         vec![
             page(),
-            Self { errors: errors(&wrong), allergies: Vec::new(), alerts: Vec::new(), ..page() },
-            Self { timeline: Timeline { coming: vec![moment.clone()], past: vec![moment] }, can_edit: false, can_book: false, ..page() },
+            Self {
+                errors: errors(&wrong),
+                allergies: Vec::new(),
+                alerts: Vec::new(),
+                ..page()
+            },
+            Self {
+                timeline: Timeline {
+                    coming: vec![moment.clone()],
+                    past: vec![moment],
+                },
+                can_edit: false,
+                can_book: false,
+                ..page()
+            },
         ]
     }
 }
 
 fn lines(pairs: &[(&'static str, String)]) -> Vec<Line> {
-    pairs.iter().filter(|(_, v)| !v.is_empty()).map(|(label, value)| Line { label, value: value.clone() }).collect()
+    pairs
+        .iter()
+        .filter(|(_, v)| !v.is_empty())
+        .map(|(label, value)| Line {
+            label,
+            value: value.clone(),
+        })
+        .collect()
 }
 
 fn day_text(seconds: i64) -> String {
-    time::OffsetDateTime::from_unix_timestamp(seconds).map(|at| clock::date_text(clock::local(at).0)).unwrap_or_default()
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .map(|at| clock::date_text(clock::local(at).0))
+        .unwrap_or_default()
 }
 
 /// The page of a patient, in the caller's transaction.
-async fn page(app: &App, session: &Session, tx: &mut PracticeTx, record: &Record, fields: &[FieldError], typed: Typed) -> Result<RecordPage> {
+async fn page(
+    app: &App,
+    session: &Session,
+    tx: &mut PracticeTx,
+    record: &Record,
+    fields: &[FieldError],
+    typed: Typed,
+) -> Result<RecordPage> {
     let p = &record.patient;
     let today = app.clock.today();
     let banner = Banner::of(record, today);
-    let timeline = timeline(tx.conn(), p.id, app.clock.now(), session.may(Permission::ViewNotes)).await?;
-    let number = |e164: &str| if e164.is_empty() { String::new() } else { phone::shown(e164) };
-    let emergency = [p.emergency_name.clone(), number(&p.emergency_phone)].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ");
+    let timeline = timeline(
+        tx.conn(),
+        p.id,
+        app.clock.now(),
+        session.may(Permission::ViewNotes),
+    )
+    .await?;
+    let number = |e164: &str| {
+        if e164.is_empty() {
+            String::new()
+        } else {
+            phone::shown(e164)
+        }
+    };
+    let emergency = [p.emergency_name.clone(), number(&p.emergency_phone)]
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join(", ");
     let mut actions = Vec::new();
     if session.may(Permission::EditPatients) {
-        actions.push(BannerAction { href: format!("/patients/{}/edit", p.id), label: "Edit", icon: "pencil" });
+        actions.push(BannerAction {
+            href: format!("/patients/{}/edit", p.id),
+            label: "Edit",
+            icon: "pencil",
+        });
     }
     if session.may(Permission::ViewAudit) {
-        actions.push(BannerAction { href: format!("/patients/{}/audit", p.id), label: "Who looked", icon: "history" });
+        actions.push(BannerAction {
+            href: format!("/patients/{}/audit", p.id),
+            label: "Who looked",
+            icon: "history",
+        });
     }
     Ok(RecordPage {
-        shell: Shell::plain(app, session, format!("{}, {}", p.family_name, p.given_name), "patients"),
+        shell: Shell::plain(
+            app,
+            session,
+            format!("{}, {}", p.family_name, p.given_name),
+            "patients",
+        ),
         actions,
         timeline,
-        contact: lines(&[("Phone", number(&p.phone)), ("Email", p.email.clone()), ("Address", p.address.clone()), ("Emergency", emergency)]),
+        contact: lines(&[
+            ("Phone", number(&p.phone)),
+            ("Email", p.email.clone()),
+            ("Address", p.address.clone()),
+            ("Emergency", emergency),
+        ]),
         scheme: lines(&[
             ("Scheme", p.scheme_name.clone()),
             ("Plan", p.scheme_plan.clone()),
@@ -142,7 +220,12 @@ async fn page(app: &App, session: &Session, tx: &mut PracticeTx, record: &Record
         allergies: record
             .allergies
             .iter()
-            .map(|a| Item { id: a.id.to_string(), text: a.substance.clone(), detail: a.reaction.clone(), recorded: format!("{}, {}", day_text(a.recorded_at), a.recorded_by) })
+            .map(|a| Item {
+                id: a.id.to_string(),
+                text: a.substance.clone(),
+                detail: a.reaction.clone(),
+                recorded: format!("{}, {}", day_text(a.recorded_at), a.recorded_by),
+            })
             .collect(),
         alerts: record
             .alerts
@@ -150,7 +233,18 @@ async fn page(app: &App, session: &Session, tx: &mut PracticeTx, record: &Record
             .map(|a| Item {
                 id: a.id.to_string(),
                 text: a.text.clone(),
-                detail: a.until.as_deref().and_then(store::iso_date).map(|d| format!("{} {}", if d < today { "ended on" } else { "until" }, clock::date_text(d))).unwrap_or_default(),
+                detail: a
+                    .until
+                    .as_deref()
+                    .and_then(store::iso_date)
+                    .map(|d| {
+                        format!(
+                            "{} {}",
+                            if d < today { "ended on" } else { "until" },
+                            clock::date_text(d)
+                        )
+                    })
+                    .unwrap_or_default(),
                 recorded: format!("{}, {}", day_text(a.recorded_at), a.recorded_by),
             })
             .collect(),
@@ -164,11 +258,18 @@ async fn page(app: &App, session: &Session, tx: &mut PracticeTx, record: &Record
 }
 
 fn opened(id: PatientId, reason: &'static str) -> AuditEvent {
-    AuditEvent::new(Action::Read, "Patient").id(id.0).patient(id).reason(reason)
+    AuditEvent::new(Action::Read, "Patient")
+        .id(id.0)
+        .patient(id)
+        .reason(reason)
 }
 
 /// `GET /patients/{id}`
-pub(super) async fn show(State(app): State<App>, session: Session, Path(id): Path<PatientId>) -> Result<Response> {
+pub(super) async fn show(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<PatientId>,
+) -> Result<Response> {
     session.require(Permission::ViewPatients)?;
     let mut tx = app.begin_with(&session, opened(id, "patient page")).await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
@@ -178,7 +279,13 @@ pub(super) async fn show(State(app): State<App>, session: Session, Path(id): Pat
 }
 
 /// The page again, with what was wrong in one of its small forms.
-pub(super) async fn show_again(app: &App, session: &Session, id: PatientId, fields: &[FieldError], typed: Typed) -> Result<Response> {
+pub(super) async fn show_again(
+    app: &App,
+    session: &Session,
+    id: PatientId,
+    fields: &[FieldError],
+    typed: Typed,
+) -> Result<Response> {
     let mut tx = app.begin_with(session, opened(id, "patient page")).await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
     let page = page(app, session, &mut tx, &record, fields, typed).await?;
@@ -187,9 +294,15 @@ pub(super) async fn show_again(app: &App, session: &Session, id: PatientId, fiel
 }
 
 /// `GET /patients/{id}/identity`: the whole number as plain text, logged as such.
-pub(super) async fn identity(State(app): State<App>, session: Session, Path(id): Path<PatientId>) -> Result<Response> {
+pub(super) async fn identity(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<PatientId>,
+) -> Result<Response> {
     session.require(Permission::RevealIdentity)?;
-    let mut tx = app.begin_with(&session, opened(id, "identity number shown")).await?;
+    let mut tx = app
+        .begin_with(&session, opened(id, "identity number shown"))
+        .await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
     let identity = stored_identity(&app, &tx, &record).await?;
     tx.commit().await?;
@@ -197,7 +310,11 @@ pub(super) async fn identity(State(app): State<App>, session: Session, Path(id):
     Ok(identity::grouped(identity.kind(), number).into_response())
 }
 
-pub(super) async fn stored_identity(app: &App, tx: &PracticeTx, record: &Record) -> Result<Identity> {
+pub(super) async fn stored_identity(
+    app: &App,
+    tx: &PracticeTx,
+    record: &Record,
+) -> Result<Identity> {
     if record.patient.identity.is_none() {
         return Ok(Identity::None);
     }
@@ -215,17 +332,31 @@ fn edit_page(app: &App, session: &Session, record: &Record, form: Details) -> Fo
         submit: "Save",
         identity_hint: identity_hint(p),
         version: Some(p.version),
-        ..FormPage::with(Shell::plain(app, session, heading, "patients"), form, None, FormId::now_v7())
+        ..FormPage::with(
+            Shell::plain(app, session, heading, "patients"),
+            form,
+            None,
+            FormId::now_v7(),
+        )
     }
 }
 
 /// `GET /patients/{id}/edit`
-pub(super) async fn edit(State(app): State<App>, session: Session, Path(id): Path<PatientId>) -> Result<Response> {
+pub(super) async fn edit(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<PatientId>,
+) -> Result<Response> {
     session.require(Permission::EditPatients)?;
-    let mut tx = app.begin_with(&session, opened(id, "form to change it")).await?;
+    let mut tx = app
+        .begin_with(&session, opened(id, "form to change it"))
+        .await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
     tx.commit().await?;
-    html(&app, &edit_page(&app, &session, &record, Details::of(&record.patient)))
+    html(
+        &app,
+        &edit_page(&app, &session, &record, Details::of(&record.patient)),
+    )
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -237,35 +368,59 @@ pub(super) struct EditForm {
 }
 
 /// `POST /patients/{id}/edit`
-pub(super) async fn save(State(app): State<App>, session: Session, Path(id): Path<PatientId>, Form(form): Form<EditForm>) -> Result<Response> {
+pub(super) async fn save(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<PatientId>,
+    Form(form): Form<EditForm>,
+) -> Result<Response> {
     session.require(Permission::EditPatients)?;
-    let version: i32 = form.version.parse().map_err(|_| Error::field("version", "The form has no version. Open it again."))?;
+    let version: i32 = form
+        .version
+        .parse()
+        .map_err(|_| Error::field("version", "The form has no version. Open it again."))?;
     let mut tx = app.begin(&session).await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
     let identity = stored_identity(&app, &tx, &record).await?;
     let checked = form.details.check(app.clock.today(), Some(&identity));
-    let page = FormPage { version: Some(version), ..edit_page(&app, &session, &record, form.details) };
+    let page = FormPage {
+        version: Some(version),
+        ..edit_page(&app, &session, &record, form.details)
+    };
     let person = match checked {
         Ok(person) => person,
         Err(problems) => {
             tx.record(opened(id, "form to change it")).await?;
             tx.commit().await?;
-            let page = FormPage { errors: errors(&Problems::into_fields(problems)), ..page };
+            let page = FormPage {
+                errors: errors(&Problems::into_fields(problems)),
+                ..page
+            };
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
         }
     };
     match actions::change(&app, &session, tx, &record, &identity, &person, version).await? {
         Changed::Saved => Ok(Redirect::to(&format!("/patients/{id}")).into_response()),
         Changed::Newer => {
-            let mut tx = app.begin_with(&session, opened(id, "form to change it")).await?;
+            let mut tx = app
+                .begin_with(&session, opened(id, "form to change it"))
+                .await?;
             let newer = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
             tx.commit().await?;
             let conflict = both_sides(&page.form, &Details::of(&newer.patient));
-            let page = FormPage { version: Some(newer.patient.version), conflict, submit: "Save mine over it", ..page };
+            let page = FormPage {
+                version: Some(newer.patient.version),
+                conflict,
+                submit: "Save mine over it",
+                ..page
+            };
             Ok((StatusCode::CONFLICT, html(&app, &page)?).into_response())
         }
         Changed::Taken(found) => {
-            let page = FormPage { duplicates: found.iter().map(Duplicate::of).collect(), ..page };
+            let page = FormPage {
+                duplicates: found.iter().map(Duplicate::of).collect(),
+                ..page
+            };
             Ok((StatusCode::CONFLICT, html(&app, &page)?).into_response())
         }
     }

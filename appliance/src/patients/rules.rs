@@ -85,8 +85,14 @@ pub fn age_text(birth: Date, today: Date) -> String {
         return years.to_string();
     }
     let had_day = today.day() >= birth.day();
-    let months = (today.year() - birth.year()) * 12 + i32::from(u8::from(today.month())) - i32::from(u8::from(birth.month())) - i32::from(!had_day);
-    if months >= 1 { plural(months, "month") } else { plural((today - birth).whole_days().try_into().unwrap_or(0), "day") }
+    let months = (today.year() - birth.year()) * 12 + i32::from(u8::from(today.month()))
+        - i32::from(u8::from(birth.month()))
+        - i32::from(!had_day);
+    if months >= 1 {
+        plural(months, "month")
+    } else {
+        plural((today - birth).whole_days().try_into().unwrap_or(0), "day")
+    }
 }
 
 #[cfg(test)]
@@ -98,23 +104,31 @@ mod tests {
     fn no_contradiction_is_shown_as_no_allergy() {
         assert_eq!(AllergyState::of("known", 2), AllergyState::Known);
         assert_eq!(AllergyState::of("none-known", 0), AllergyState::None);
-        assert_eq!(AllergyState::of("not-recorded", 0), AllergyState::Unrecorded);
-        for (stored, listed) in [("known", 0), ("none-known", 1), ("not-recorded", 1), ("garbled", 0)] {
+        assert_eq!(
+            AllergyState::of("not-recorded", 0),
+            AllergyState::Unrecorded
+        );
+        for (stored, listed) in [
+            ("known", 0),
+            ("none-known", 1),
+            ("not-recorded", 1),
+            ("garbled", 0),
+        ] {
             assert_eq!(AllergyState::of(stored, listed), AllergyState::Unavailable);
         }
     }
 
     #[test]
     fn ages_are_said_as_people_say_them() {
-        let today = date!(2026-11-22);
+        let today = date!(2026 - 11 - 22);
         for (birth, text) in [
-            (date!(2026-11-22), "0 days"),
-            (date!(2026-11-21), "1 day"),
-            (date!(2026-10-23), "30 days"),
-            (date!(2026-10-22), "1 month"),
-            (date!(2024-11-23), "23 months"),
-            (date!(2024-11-22), "2"),
-            (date!(1992-03-14), "34"),
+            (date!(2026 - 11 - 22), "0 days"),
+            (date!(2026 - 11 - 21), "1 day"),
+            (date!(2026 - 10 - 23), "30 days"),
+            (date!(2026 - 10 - 22), "1 month"),
+            (date!(2024 - 11 - 23), "23 months"),
+            (date!(2024 - 11 - 22), "2"),
+            (date!(1992 - 03 - 14), "34"),
         ] {
             assert_eq!(age_text(birth, today), text, "{birth}");
         }

@@ -88,7 +88,12 @@ impl Record {
     }
 
     pub(super) fn alerts_on(&self, day: Date) -> impl Iterator<Item = &AlertRow> {
-        self.alerts.iter().filter(move |a| a.until.as_deref().and_then(iso_date).is_none_or(|until| until >= day))
+        self.alerts.iter().filter(move |a| {
+            a.until
+                .as_deref()
+                .and_then(iso_date)
+                .is_none_or(|until| until >= day)
+        })
     }
 }
 
@@ -159,7 +164,11 @@ pub(super) struct Summary {
 
 /// What fits, best first, leaving out the first `skip`.
 pub(super) async fn search(
-    conn: &mut PgConnection, wanted: &Wanted, identities: &[Vec<u8>], skip: i32, limit: i32,
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    identities: &[Vec<u8>],
+    skip: i32,
+    limit: i32,
 ) -> Result<Vec<Summary>> {
     Ok(sqlx::query_as!(
         Summary,
@@ -183,7 +192,11 @@ pub(super) async fn search(
 }
 
 /// All patients by name, after one of them.
-pub(super) async fn list(conn: &mut PgConnection, after: Option<PatientId>, limit: i32) -> Result<Vec<Summary>> {
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    after: Option<PatientId>,
+    limit: i32,
+) -> Result<Vec<Summary>> {
     Ok(sqlx::query_as!(
         Summary,
         r#"SELECT p.id AS "id: PatientId", p.file_number, p.family_name, p.given_name, p.preferred_name, p.birth_date, p.sex,
@@ -217,7 +230,11 @@ pub struct Candidate {
 
 /// At most five patients who may be this person. Names count as similar from a share of common trigrams; a family at one phone
 /// shares its surname, so a phone asks for more than a birth date.
-pub(super) async fn candidates(conn: &mut PgConnection, person: &Demographics, identity: Option<&[u8]>) -> Result<Vec<Candidate>> {
+pub(super) async fn candidates(
+    conn: &mut PgConnection,
+    person: &Demographics,
+    identity: Option<&[u8]>,
+) -> Result<Vec<Candidate>> {
     let rows = sqlx::query!(
         r#"SELECT p.id AS "id: PatientId", p.file_number, p.family_name, p.given_name, p.birth_date, m.why AS "why!"
            FROM (
@@ -278,9 +295,17 @@ pub(super) struct Writing {
 }
 
 pub(super) async fn insert(
-    conn: &mut PgConnection, w: Writing, id: PatientId, file: &str, p: &Demographics, identity: &SealedIdentity,
+    conn: &mut PgConnection,
+    w: Writing,
+    id: PatientId,
+    file: &str,
+    p: &Demographics,
+    identity: &SealedIdentity,
 ) -> Result<(), sqlx::Error> {
-    let (sealed, index) = identity.as_ref().map(|(s, i)| (s.as_slice(), i.as_slice())).unzip();
+    let (sealed, index) = identity
+        .as_ref()
+        .map(|(s, i)| (s.as_slice(), i.as_slice()))
+        .unzip();
     sqlx::query!(
         "INSERT INTO patients (practice_id, id, file_number, title, family_name, given_name, preferred_name, birth_date, sex,
              identity_kind, identity, identity_index, phone, email, address, scheme_name, scheme_plan, member_number, dependant_code,
@@ -319,9 +344,17 @@ pub(super) async fn insert(
 
 /// Writes every field over the version that was read; false when there is a newer one.
 pub(super) async fn update(
-    conn: &mut PgConnection, w: Writing, old: &PatientRow, p: &Demographics, identity: &SealedIdentity, version: i32,
+    conn: &mut PgConnection,
+    w: Writing,
+    old: &PatientRow,
+    p: &Demographics,
+    identity: &SealedIdentity,
+    version: i32,
 ) -> Result<bool, sqlx::Error> {
-    let (sealed, index) = identity.as_ref().map(|(s, i)| (s.as_slice(), i.as_slice())).unzip();
+    let (sealed, index) = identity
+        .as_ref()
+        .map(|(s, i)| (s.as_slice(), i.as_slice()))
+        .unzip();
     let done = sqlx::query!(
         "UPDATE patients SET title = $3, family_name = $4, given_name = $5, preferred_name = $6, birth_date = $7, sex = $8,
              identity_kind = $9, identity = $10, identity_index = $11, phone = $12, email = $13, address = $14, scheme_name = $15,
@@ -358,17 +391,38 @@ pub(super) async fn update(
 }
 
 /// Sets the stored allergy state, and locks the row, so that a state and its list can't cross.
-pub(super) async fn set_allergy_state(conn: &mut PgConnection, id: PatientId, state: &str) -> Result<()> {
-    sqlx::query!("UPDATE patients SET allergy_state = $2 WHERE id = $1 AND allergy_state <> $2", id.0, state).execute(conn).await?;
+pub(super) async fn set_allergy_state(
+    conn: &mut PgConnection,
+    id: PatientId,
+    state: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE patients SET allergy_state = $2 WHERE id = $1 AND allergy_state <> $2",
+        id.0,
+        state
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// Locks a patient's row and gives the stored allergy state.
 pub(super) async fn lock(conn: &mut PgConnection, id: PatientId) -> Result<Option<String>> {
-    Ok(sqlx::query_scalar!("SELECT allergy_state FROM patients WHERE id = $1 FOR UPDATE", id.0).fetch_optional(conn).await?)
+    Ok(sqlx::query_scalar!(
+        "SELECT allergy_state FROM patients WHERE id = $1 FOR UPDATE",
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?)
 }
 
-pub(super) async fn insert_allergy(conn: &mut PgConnection, w: Writing, id: Uuid, patient: PatientId, allergy: &NewAllergy) -> Result<()> {
+pub(super) async fn insert_allergy(
+    conn: &mut PgConnection,
+    w: Writing,
+    id: Uuid,
+    patient: PatientId,
+    allergy: &NewAllergy,
+) -> Result<()> {
     sqlx::query!(
         "INSERT INTO allergies (practice_id, id, patient_id, substance, reaction, recorded_by, recorded_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         w.practice.0,
@@ -386,11 +440,21 @@ pub(super) async fn insert_allergy(conn: &mut PgConnection, w: Writing, id: Uuid
 
 /// How many allergies a patient has now.
 pub(super) async fn count_allergies(conn: &mut PgConnection, patient: PatientId) -> Result<i64> {
-    Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM allergies WHERE patient_id = $1 AND ended_at IS NULL"#, patient.0).fetch_one(conn).await?)
+    Ok(sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM allergies WHERE patient_id = $1 AND ended_at IS NULL"#,
+        patient.0
+    )
+    .fetch_one(conn)
+    .await?)
 }
 
 /// Ends an allergy; gives what it was, or none when it had ended already. `Err` of not found when it never was.
-pub(super) async fn end_allergy(conn: &mut PgConnection, patient: PatientId, id: Uuid, now: OffsetDateTime) -> Result<Option<NewAllergy>> {
+pub(super) async fn end_allergy(
+    conn: &mut PgConnection,
+    patient: PatientId,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Option<NewAllergy>> {
     let row = sqlx::query!(
         "UPDATE allergies SET ended_at = $3 WHERE id = $1 AND patient_id = $2 AND ended_at IS NULL RETURNING substance, reaction",
         id,
@@ -400,15 +464,31 @@ pub(super) async fn end_allergy(conn: &mut PgConnection, patient: PatientId, id:
     .fetch_optional(&mut *conn)
     .await?;
     match row {
-        Some(row) => Ok(Some(NewAllergy { substance: row.substance, reaction: row.reaction })),
+        Some(row) => Ok(Some(NewAllergy {
+            substance: row.substance,
+            reaction: row.reaction,
+        })),
         None => {
-            sqlx::query!("SELECT id FROM allergies WHERE id = $1 AND patient_id = $2", id, patient.0).fetch_one(conn).await?;
+            sqlx::query!(
+                "SELECT id FROM allergies WHERE id = $1 AND patient_id = $2",
+                id,
+                patient.0
+            )
+            .fetch_one(conn)
+            .await?;
             Ok(None)
         }
     }
 }
 
-pub(super) async fn insert_alert(conn: &mut PgConnection, w: Writing, id: Uuid, patient: PatientId, text: &str, until: Option<Date>) -> Result<()> {
+pub(super) async fn insert_alert(
+    conn: &mut PgConnection,
+    w: Writing,
+    id: Uuid,
+    patient: PatientId,
+    text: &str,
+    until: Option<Date>,
+) -> Result<()> {
     sqlx::query!(
         "INSERT INTO alerts (practice_id, id, patient_id, text, until, recorded_by, recorded_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         w.practice.0,
@@ -425,7 +505,12 @@ pub(super) async fn insert_alert(conn: &mut PgConnection, w: Writing, id: Uuid, 
 }
 
 /// Ends an alert; gives its text, or none when it had ended already. `Err` of not found when it never was.
-pub(super) async fn end_alert(conn: &mut PgConnection, patient: PatientId, id: Uuid, now: OffsetDateTime) -> Result<Option<String>> {
+pub(super) async fn end_alert(
+    conn: &mut PgConnection,
+    patient: PatientId,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Option<String>> {
     let row = sqlx::query_scalar!(
         "UPDATE alerts SET ended_at = $3 WHERE id = $1 AND patient_id = $2 AND ended_at IS NULL RETURNING text",
         id,
@@ -435,7 +520,13 @@ pub(super) async fn end_alert(conn: &mut PgConnection, patient: PatientId, id: U
     .fetch_optional(&mut *conn)
     .await?;
     if row.is_none() {
-        sqlx::query!("SELECT id FROM alerts WHERE id = $1 AND patient_id = $2", id, patient.0).fetch_one(conn).await?;
+        sqlx::query!(
+            "SELECT id FROM alerts WHERE id = $1 AND patient_id = $2",
+            id,
+            patient.0
+        )
+        .fetch_one(conn)
+        .await?;
     }
     Ok(row)
 }
@@ -457,7 +548,10 @@ pub struct PatientName {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn names(conn: &mut PgConnection, ids: &[PatientId]) -> Result<HashMap<PatientId, PatientName>> {
+pub async fn names(
+    conn: &mut PgConnection,
+    ids: &[PatientId],
+) -> Result<HashMap<PatientId, PatientName>> {
     let ids: Vec<Uuid> = ids.iter().map(|p| p.0).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: PatientId", family_name, given_name, file_number, birth_date FROM patients WHERE id = ANY ($1)"#,
@@ -468,7 +562,12 @@ pub async fn names(conn: &mut PgConnection, ids: &[PatientId]) -> Result<HashMap
     Ok(rows
         .into_iter()
         .map(|r| {
-            let name = PatientName { family: r.family_name, given: r.given_name, file_number: r.file_number, born: crate::clock::date_text(r.birth_date) };
+            let name = PatientName {
+                family: r.family_name,
+                given: r.given_name,
+                file_number: r.file_number,
+                born: crate::clock::date_text(r.birth_date),
+            };
             (r.id, name)
         })
         .collect())
@@ -479,5 +578,10 @@ pub async fn names(conn: &mut PgConnection, ids: &[PatientId]) -> Result<HashMap
 /// # Errors
 /// When the database does not answer.
 pub async fn exists(conn: &mut PgConnection, id: PatientId) -> Result<bool> {
-    Ok(sqlx::query_scalar!("SELECT id FROM patients WHERE id = $1", id.0).fetch_optional(conn).await?.is_some())
+    Ok(
+        sqlx::query_scalar!("SELECT id FROM patients WHERE id = $1", id.0)
+            .fetch_optional(conn)
+            .await?
+            .is_some(),
+    )
 }

@@ -41,7 +41,12 @@ struct Row {
 const MOST: i64 = 60;
 
 /// A patient's timeline. Links lead to the visit's note for whoever may read notes, else to the diary.
-pub(super) async fn timeline(conn: &mut PgConnection, patient: PatientId, now: OffsetDateTime, notes: bool) -> Result<Timeline> {
+pub(super) async fn timeline(
+    conn: &mut PgConnection,
+    patient: PatientId,
+    now: OffsetDateTime,
+    notes: bool,
+) -> Result<Timeline> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT a.starts_at, a.status, a.reason, coalesce(s.name, '') AS "session!",
@@ -63,10 +68,18 @@ pub(super) async fn timeline(conn: &mut PgConnection, patient: PatientId, now: O
     .await?;
     let mut timeline = Timeline::default();
     for row in rows {
-        let open = matches!(row.status.as_str(), "booked" | "confirmed" | "arrived" | "in-session");
-        let coming = open && (row.starts_at > now || row.status != "booked" && row.status != "confirmed");
+        let open = matches!(
+            row.status.as_str(),
+            "booked" | "confirmed" | "arrived" | "in-session"
+        );
+        let coming =
+            open && (row.starts_at > now || row.status != "booked" && row.status != "confirmed");
         let moment = moment(&row, notes);
-        if coming { timeline.coming.insert(0, moment) } else { timeline.past.push(moment) }
+        if coming {
+            timeline.coming.insert(0, moment)
+        } else {
+            timeline.past.push(moment)
+        }
     }
     Ok(timeline)
 }
@@ -87,14 +100,30 @@ fn moment(row: &Row, notes: bool) -> Moment {
         (None, _) => "",
     };
     let (date, _) = clock::local(row.starts_at);
-    let detail = [status, note, row.practitioner.as_str(), row.reason.as_str()].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>().join(", ");
+    let detail = [status, note, row.practitioner.as_str(), row.reason.as_str()]
+        .iter()
+        .filter(|s| !s.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     Moment {
         icon,
-        state: if matches!(row.status.as_str(), "arrived" | "in-session") { "current" } else { "past" },
-        what: if row.session.is_empty() { "Appointment".into() } else { row.session.clone() },
+        state: if matches!(row.status.as_str(), "arrived" | "in-session") {
+            "current"
+        } else {
+            "past"
+        },
+        what: if row.session.is_empty() {
+            "Appointment".into()
+        } else {
+            row.session.clone()
+        },
         detail,
         when: clock::stamp_text(row.starts_at),
         datetime: clock::rfc3339(row.starts_at),
-        href: row.encounter.filter(|_| notes).map_or_else(|| format!("/day?date={date}"), |id| format!("/encounters/{id}")),
+        href: row.encounter.filter(|_| notes).map_or_else(
+            || format!("/day?date={date}"),
+            |id| format!("/encounters/{id}"),
+        ),
     }
 }

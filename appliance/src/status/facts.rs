@@ -56,9 +56,20 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) async fn gather(app: &App) -> Self {
-        let (database, audit, certificate) = tokio::join!(database(&app.db.records, app), sealing(app), certificate_end(&app.config.tls_certificate));
-        let data = app.config.audit_head.parent().map(Path::to_path_buf).unwrap_or_default();
-        let (disks, process) = tokio::task::spawn_blocking(move || (disks(&data), process())).await.unwrap_or_default();
+        let (database, audit, certificate) = tokio::join!(
+            database(&app.db.records, app),
+            sealing(app),
+            certificate_end(&app.config.tls_certificate)
+        );
+        let data = app
+            .config
+            .audit_head
+            .parent()
+            .map(Path::to_path_buf)
+            .unwrap_or_default();
+        let (disks, process) = tokio::task::spawn_blocking(move || (disks(&data), process()))
+            .await
+            .unwrap_or_default();
         let log = |what: &'static str| move |error: Error| tracing::warn!(%error, "the state page can't show {what}");
         Self {
             database: database.map_err(log("the database")).ok(),
@@ -86,8 +97,20 @@ async fn database(pool: &PgPool, app: &App) -> Result<Database> {
     // A database without a schema answers all the same; the page says that it is behind.
     let current = app.db.schema_is_current().await.unwrap_or(false);
     let migrations = app.db.migrations_applied().await.unwrap_or(0);
-    let version = row.version.split_whitespace().next().unwrap_or_default().to_owned();
-    Ok(Database { version, bytes: row.bytes, connections: row.connections, most_connections: row.most, migrations, current })
+    let version = row
+        .version
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    Ok(Database {
+        version,
+        bytes: row.bytes,
+        connections: row.connections,
+        most_connections: row.most,
+        migrations,
+        current,
+    })
 }
 
 async fn sealing(app: &App) -> Result<(SealingState, Waiting)> {
@@ -96,23 +119,44 @@ async fn sealing(app: &App) -> Result<(SealingState, Waiting)> {
 
 async fn certificate_end(path: &Path) -> Result<OffsetDateTime> {
     let pem = tokio::fs::read(path).await.map_err(Error::internal)?;
-    let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).map_err(|e| Error::internal(e.to_string()))?;
-    let certificate = pem.parse_x509().map_err(|e| Error::internal(e.to_string()))?;
+    let (_, pem) =
+        x509_parser::pem::parse_x509_pem(&pem).map_err(|e| Error::internal(e.to_string()))?;
+    let certificate = pem
+        .parse_x509()
+        .map_err(|e| Error::internal(e.to_string()))?;
     Ok(certificate.validity().not_after.to_datetime())
 }
 
 /// The disks under the clinic's data and under this program, each once.
 fn disks(data: &Path) -> Vec<Disk> {
-    let Ok(all) = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage()) else { return Vec::new() };
-    let program = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf)).unwrap_or_else(|| PathBuf::from("/"));
+    let Ok(all) =
+        Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage())
+    else {
+        return Vec::new();
+    };
+    let program = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(Path::to_path_buf))
+        .unwrap_or_else(|| PathBuf::from("/"));
     let mut found: Vec<Disk> = Vec::new();
     for (holds, path) in [("clinic data", data), ("programs", &program)] {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let Some(disk) = all.iter().filter(|d| path.starts_with(d.mount_point())).max_by_key(|d| d.mount_point().as_os_str().len()) else { continue };
+        let Some(disk) = all
+            .iter()
+            .filter(|d| path.starts_with(d.mount_point()))
+            .max_by_key(|d| d.mount_point().as_os_str().len())
+        else {
+            continue;
+        };
         let mount = disk.mount_point().display().to_string();
         match found.iter_mut().find(|d| d.mount == mount) {
             Some(same) => same.holds = format!("{} and {holds}", same.holds),
-            None => found.push(Disk { holds: holds.into(), mount, free: disk.available_space(), total: disk.total_space() }),
+            None => found.push(Disk {
+                holds: holds.into(),
+                mount,
+                free: disk.available_space(),
+                total: disk.total_space(),
+            }),
         }
     }
     found
@@ -121,7 +165,19 @@ fn disks(data: &Path) -> Vec<Disk> {
 /// Memory and age of this program.
 pub(super) fn process() -> Process {
     let pid = Pid::from_u32(std::process::id());
-    let Ok(mut system) = System::new() else { return Process::default() };
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, ProcessRefreshKind::nothing().with_memory());
-    system.process(pid).map(|p| Process { memory: p.memory(), running: p.run_time() }).unwrap_or_default()
+    let Ok(mut system) = System::new() else {
+        return Process::default();
+    };
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[pid]),
+        true,
+        ProcessRefreshKind::nothing().with_memory(),
+    );
+    system
+        .process(pid)
+        .map(|p| Process {
+            memory: p.memory(),
+            running: p.run_time(),
+        })
+        .unwrap_or_default()
 }

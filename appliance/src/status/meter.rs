@@ -20,7 +20,9 @@ use crate::web::{App, Permission, Session};
 const REQUESTS: &str = "hadada_http_requests_total";
 const DURATION: &str = "hadada_http_request_duration_seconds";
 /// Upper bounds in seconds.
-const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -28,24 +30,44 @@ static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 pub(super) fn install() {
     RECORDER.get_or_init(|| {
         // Only an empty list of bounds is refused, and this one is not.
-        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
+        let builder = PrometheusBuilder::new()
+            .set_buckets(&BUCKETS)
+            .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another recorder counts already; /metrics stays empty");
         }
         describe_counter!(REQUESTS, "Requests by method, route and status.");
-        describe_histogram!(DURATION, "Seconds from a request to the head of its response, by route.");
-        describe_gauge!("hadada_database_connections", "Connections of this program by pool and state.");
+        describe_histogram!(
+            DURATION,
+            "Seconds from a request to the head of its response, by route."
+        );
+        describe_gauge!(
+            "hadada_database_connections",
+            "Connections of this program by pool and state."
+        );
         describe_gauge!("hadada_database_up", "1 when the records database answers.");
-        describe_gauge!("hadada_audit_unsealed", "Audit events that wait for their seal.");
+        describe_gauge!(
+            "hadada_audit_unsealed",
+            "Audit events that wait for their seal."
+        );
         describe_gauge!("hadada_audit_sealed", "Audit events under a seal.");
-        describe_gauge!("hadada_inference_state", "1 for the state the drafting service is in.");
+        describe_gauge!(
+            "hadada_inference_state",
+            "1 for the state the drafting service is in."
+        );
         describe_gauge!("hadada_inference_queue_depth", "Drafts waiting.");
-        describe_gauge!("hadada_inference_restarts", "Restarts of the model's worker.");
+        describe_gauge!(
+            "hadada_inference_restarts",
+            "Restarts of the model's worker."
+        );
         describe_gauge!("hadada_resident_bytes", "Memory of this program.");
         describe_gauge!("hadada_disk_free_bytes", "Free space by mount point.");
-        describe_gauge!("hadada_certificate_end_seconds", "When the certificate in use ends, seconds since 1970.");
+        describe_gauge!(
+            "hadada_certificate_end_seconds",
+            "When the certificate in use ends, seconds since 1970."
+        );
         handle
     });
 }
@@ -71,7 +93,10 @@ pub async fn measure(request: Request, next: Next) -> Response {
         http::Method::DELETE => "DELETE",
         _ => "other",
     };
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |p| p.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |p| p.as_str().to_owned());
     let response = next.run(request).await;
     counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => response.status().as_u16().to_string()).increment(1);
     histogram!(DURATION, "route" => route).record(start.elapsed().as_secs_f64());
@@ -79,40 +104,100 @@ pub async fn measure(request: Request, next: Next) -> Response {
 }
 
 /// `GET /metrics`: for this machine itself, or for an admin's token with the scope `admin`.
-pub(super) async fn metrics(State(app): State<App>, session: Option<Session>, request: Request) -> Result<Response> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+pub(super) async fn metrics(
+    State(app): State<App>,
+    session: Option<Session>,
+    request: Request,
+) -> Result<Response> {
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|c| c.0.ip());
     if !peer.is_some_and(rules::is_loopback) {
-        session.ok_or(Error::Unauthenticated)?.require(Permission::ViewBox)?;
+        session
+            .ok_or(Error::Unauthenticated)?
+            .require(Permission::ViewBox)?;
     }
     let facts = Facts::gather(&app).await;
     gauge(&facts);
-    let text = RECORDER.get().map(PrometheusHandle::render).unwrap_or_default();
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    let text = RECORDER
+        .get()
+        .map(PrometheusHandle::render)
+        .unwrap_or_default();
+    Ok((
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response())
 }
 
 fn gauge(facts: &Facts) {
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floats; counts and bytes stay below 2^53")]
-    let set = |name: &'static str, labels: &[(&'static str, String)], value: u64| gauge!(name, labels).set(value as f64);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "Prometheus knows only floats; counts and bytes stay below 2^53"
+    )]
+    let set = |name: &'static str, labels: &[(&'static str, String)], value: u64| {
+        gauge!(name, labels).set(value as f64)
+    };
     for (pool, size, idle) in facts.pools {
         let idle = u64::try_from(idle).unwrap_or_default();
-        set("hadada_database_connections", &[("pool", pool.into()), ("state", "idle".into())], idle);
-        set("hadada_database_connections", &[("pool", pool.into()), ("state", "busy".into())], u64::from(size).saturating_sub(idle));
+        set(
+            "hadada_database_connections",
+            &[("pool", pool.into()), ("state", "idle".into())],
+            idle,
+        );
+        set(
+            "hadada_database_connections",
+            &[("pool", pool.into()), ("state", "busy".into())],
+            u64::from(size).saturating_sub(idle),
+        );
     }
-    set("hadada_database_up", &[], u64::from(facts.database.is_some()));
+    set(
+        "hadada_database_up",
+        &[],
+        u64::from(facts.database.is_some()),
+    );
     if let Some((sealed, waiting)) = &facts.audit {
-        set("hadada_audit_sealed", &[], u64::try_from(sealed.sealed).unwrap_or_default());
-        set("hadada_audit_unsealed", &[], u64::try_from(waiting.events).unwrap_or_default());
+        set(
+            "hadada_audit_sealed",
+            &[],
+            u64::try_from(sealed.sealed).unwrap_or_default(),
+        );
+        set(
+            "hadada_audit_unsealed",
+            &[],
+            u64::try_from(waiting.events).unwrap_or_default(),
+        );
     }
     for state in ["starting", "ready", "degraded", "down"] {
-        set("hadada_inference_state", &[("state", state.into())], u64::from(facts.inference.state == state));
+        set(
+            "hadada_inference_state",
+            &[("state", state.into())],
+            u64::from(facts.inference.state == state),
+        );
     }
-    set("hadada_inference_queue_depth", &[], facts.inference.queue_depth);
+    set(
+        "hadada_inference_queue_depth",
+        &[],
+        facts.inference.queue_depth,
+    );
     set("hadada_inference_restarts", &[], facts.inference.restarts);
     set("hadada_resident_bytes", &[], facts.process.memory);
     for disk in &facts.disks {
-        set("hadada_disk_free_bytes", &[("mount", disk.mount.clone())], disk.free);
+        set(
+            "hadada_disk_free_bytes",
+            &[("mount", disk.mount.clone())],
+            disk.free,
+        );
     }
     if let Some(end) = facts.certificate {
-        set("hadada_certificate_end_seconds", &[], u64::try_from(end.unix_timestamp()).unwrap_or_default());
+        set(
+            "hadada_certificate_end_seconds",
+            &[],
+            u64::try_from(end.unix_timestamp()).unwrap_or_default(),
+        );
     }
 }

@@ -13,11 +13,16 @@ use axum::routing::get;
 use crate::web::App;
 
 /// Templates of this room.
-pub const TEMPLATES: &[(&str, &str)] =
-    &[("status/box.html", include_str!("box.html")), ("status/facts.html", include_str!("facts.html"))];
+pub const TEMPLATES: &[(&str, &str)] = &[
+    ("status/box.html", include_str!("box.html")),
+    ("status/facts.html", include_str!("facts.html")),
+];
 
 /// Pages of this room.
 pub fn routes() -> Router<App> {
     meter::install();
-    Router::new().route("/admin", get(pages::show)).route("/admin/facts", get(pages::facts)).route("/metrics", get(meter::metrics))
+    Router::new()
+        .route("/admin", get(pages::show))
+        .route("/admin/facts", get(pages::facts))
+        .route("/metrics", get(meter::metrics))
 }

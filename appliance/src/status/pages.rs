@@ -55,18 +55,47 @@ pub(super) struct FactsFragment {
 impl Page for BoxPage {
     const TEMPLATE: &'static str = "status/box.html";
     fn samples() -> Vec<Self> {
-        FactsFragment::samples().into_iter().map(|f| Self { shell: Shell::sample(), now: f.now }).collect()
+        FactsFragment::samples()
+            .into_iter()
+            .map(|f| Self {
+                shell: Shell::sample(),
+                now: f.now,
+            })
+            .collect()
     }
 }
 
 impl Page for FactsFragment {
     const TEMPLATE: &'static str = "status/facts.html";
     fn samples() -> Vec<Self> {
-        let tile = |state, used| Tile { title: "Disk".into(), icon: "hard-drive", state, value: "120 GB free".into(), detail: "of 200 GB".into(), used };
-        let now = |standing, tiles| BoxState { summary: "Everything works.", standing, at: "10:41:05".into(), tiles, facts: vec![Fact { name: "Version", value: "0.1.0".into() }] };
+        let tile = |state, used| Tile {
+            title: "Disk".into(),
+            icon: "hard-drive",
+            state,
+            value: "120 GB free".into(),
+            detail: "of 200 GB".into(),
+            used,
+        };
+        let now = |standing, tiles| BoxState {
+            summary: "Everything works.",
+            standing,
+            at: "10:41:05".into(),
+            tiles,
+            facts: vec![Fact {
+                name: "Version",
+                value: "0.1.0".into(),
+            }],
+        };
         vec![
-            Self { now: now(Standing::Good, vec![tile(Standing::Good, Some(40)), tile(Standing::Warn, None)]) },
-            Self { now: now(Standing::Bad, vec![tile(Standing::Bad, None)]) },
+            Self {
+                now: now(
+                    Standing::Good,
+                    vec![tile(Standing::Good, Some(40)), tile(Standing::Warn, None)],
+                ),
+            },
+            Self {
+                now: now(Standing::Bad, vec![tile(Standing::Bad, None)]),
+            },
         ]
     }
 }
@@ -84,7 +113,14 @@ fn disk_tile(disk: &Disk) -> Tile {
 }
 
 fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
-    let tile = |title: &str, icon, state, value: &str, detail: String| Tile { title: title.into(), icon, state, value: value.into(), detail, used: None };
+    let tile = |title: &str, icon, state, value: &str, detail: String| Tile {
+        title: title.into(),
+        icon,
+        state,
+        value: value.into(),
+        detail,
+        used: None,
+    };
     match &facts.database {
         Some(db) => {
             tiles.push(tile(
@@ -92,29 +128,65 @@ fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
                 "database",
                 Standing::Good,
                 "Working",
-                format!("PostgreSQL {}, {}, {} of {} connections in use", db.version, bytes_text(db.bytes.unsigned_abs()), db.connections, db.most_connections),
+                format!(
+                    "PostgreSQL {}, {}, {} of {} connections in use",
+                    db.version,
+                    bytes_text(db.bytes.unsigned_abs()),
+                    db.connections,
+                    db.most_connections
+                ),
             ));
             let (state, value, detail) = if db.current {
-                (Standing::Good, "Up to date", format!("{} migrations applied", db.migrations))
+                (
+                    Standing::Good,
+                    "Up to date",
+                    format!("{} migrations applied", db.migrations),
+                )
             } else {
-                (Standing::Bad, "Behind this program", format!("{} migrations applied; run `hadada migrate`", db.migrations))
+                (
+                    Standing::Bad,
+                    "Behind this program",
+                    format!("{} migrations applied; run `hadada migrate`", db.migrations),
+                )
             };
-            tiles.push(tile("Layout of the records", "table-2", state, value, detail));
+            tiles.push(tile(
+                "Layout of the records",
+                "table-2",
+                state,
+                value,
+                detail,
+            ));
         }
-        None => tiles.push(tile("Database", "database", Standing::Bad, "Not answering", "Nothing can be saved until it does. Call IT.".into())),
+        None => tiles.push(tile(
+            "Database",
+            "database",
+            Standing::Bad,
+            "Not answering",
+            "Nothing can be saved until it does. Call IT.".into(),
+        )),
     }
 }
 
 fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
     let health = &facts.inference;
     let (state, value) = rules::drafting(&health.state);
-    let model = health.model.as_ref().map_or_else(|| "No model loaded".to_owned(), |m| m.id.clone());
+    let model = health
+        .model
+        .as_ref()
+        .map_or_else(|| "No model loaded".to_owned(), |m| m.id.clone());
     let detail = match (&health.reason, &health.device) {
         (Some(reason), _) => reason.clone(),
         (None, Some(device)) => format!("{model} on {device}"),
         (None, None) => model,
     };
-    tiles.push(Tile { title: "Drafting".into(), icon: "sparkles", state, value: value.into(), detail, used: None });
+    tiles.push(Tile {
+        title: "Drafting".into(),
+        icon: "sparkles",
+        state,
+        value: value.into(),
+        detail,
+        used: None,
+    });
     let waiting = match health.queue_depth {
         0 => "Nobody waits".into(),
         1 => "1 draft waits".into(),
@@ -125,29 +197,89 @@ fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
         1 => "The model has restarted once".into(),
         n => format!("The model has restarted {n} times"),
     };
-    let state = if health.restarts > 3 { Standing::Warn } else { Standing::Good };
-    tiles.push(Tile { title: "Queue for drafts".into(), icon: "list-ordered", state, value: waiting, detail: restarts, used: None });
+    let state = if health.restarts > 3 {
+        Standing::Warn
+    } else {
+        Standing::Good
+    };
+    tiles.push(Tile {
+        title: "Queue for drafts".into(),
+        icon: "list-ordered",
+        state,
+        value: waiting,
+        detail: restarts,
+        used: None,
+    });
 }
 
 fn audit_tile(facts: &Facts, now: OffsetDateTime) -> Tile {
-    let tile = |state, value: &str, detail| Tile { title: "Audit log".into(), icon: "lock", state, value: value.into(), detail, used: None };
-    let Some((sealed, waiting)) = &facts.audit else { return tile(Standing::Bad, "Not readable", "The database did not say how far sealing has come.".into()) };
+    let tile = |state, value: &str, detail| Tile {
+        title: "Audit log".into(),
+        icon: "lock",
+        state,
+        value: value.into(),
+        detail,
+        used: None,
+    };
+    let Some((sealed, waiting)) = &facts.audit else {
+        return tile(
+            Standing::Bad,
+            "Not readable",
+            "The database did not say how far sealing has come.".into(),
+        );
+    };
     let oldest = waiting.oldest.map(|at| (now - at).whole_seconds());
     let state = rules::sealing(oldest);
-    let newest = sealed.sealed_at.map_or_else(|| "none yet".into(), |at| format!("{} ago", span_text((now - at).whole_seconds())));
-    let value = if state == Standing::Good { "Sealed" } else { "Waiting to be sealed" };
-    tile(state, value, format!("{} events under {} seals, newest seal {newest}, {} waiting", sealed.sealed, sealed.seq, waiting.events))
+    let newest = sealed.sealed_at.map_or_else(
+        || "none yet".into(),
+        |at| format!("{} ago", span_text((now - at).whole_seconds())),
+    );
+    let value = if state == Standing::Good {
+        "Sealed"
+    } else {
+        "Waiting to be sealed"
+    };
+    tile(
+        state,
+        value,
+        format!(
+            "{} events under {} seals, newest seal {newest}, {} waiting",
+            sealed.sealed, sealed.seq, waiting.events
+        ),
+    )
 }
 
 fn certificate_tile(facts: &Facts, now: OffsetDateTime) -> Tile {
-    let tile = |state, value: String, detail: String| Tile { title: "Certificate".into(), icon: "badge-check", state, value, detail, used: None };
+    let tile = |state, value: String, detail: String| Tile {
+        title: "Certificate".into(),
+        icon: "badge-check",
+        state,
+        value,
+        detail,
+        used: None,
+    };
     match facts.certificate {
         Some(end) => {
             let days = (end - now).whole_days();
-            let value = if end < now { "Ended".into() } else { format!("{days} day{} left", if days == 1 { "" } else { "s" }) };
-            tile(rules::certificate(if end < now { -1 } else { days }), value, format!("Browsers trust this server until {}", clock::date_text(clock::local(end).0)))
+            let value = if end < now {
+                "Ended".into()
+            } else {
+                format!("{days} day{} left", if days == 1 { "" } else { "s" })
+            };
+            tile(
+                rules::certificate(if end < now { -1 } else { days }),
+                value,
+                format!(
+                    "Browsers trust this server until {}",
+                    clock::date_text(clock::local(end).0)
+                ),
+            )
         }
-        None => tile(Standing::Warn, "Not readable".into(), "The file of the certificate can't be read.".into()),
+        None => tile(
+            Standing::Warn,
+            "Not readable".into(),
+            "The file of the certificate can't be read.".into(),
+        ),
     }
 }
 
@@ -162,12 +294,19 @@ fn state(app: &App, facts: &Facts) -> BoxState {
         title: "This program".into(),
         icon: "activity",
         state: Standing::Good,
-        value: format!("Running for {}", span_text(i64::try_from(facts.process.running).unwrap_or(0))),
+        value: format!(
+            "Running for {}",
+            span_text(i64::try_from(facts.process.running).unwrap_or(0))
+        ),
         detail: format!("{} of memory", bytes_text(facts.process.memory)),
         used: None,
     });
     tiles.push(certificate_tile(facts, now));
-    let standing = tiles.iter().map(|t| t.state).max().unwrap_or(Standing::Good);
+    let standing = tiles
+        .iter()
+        .map(|t| t.state)
+        .max()
+        .unwrap_or(Standing::Good);
     let summary = match standing {
         Standing::Good => "Everything works.",
         Standing::Warn => "The clinic can work. Something below needs a look.",
@@ -177,10 +316,21 @@ fn state(app: &App, facts: &Facts) -> BoxState {
     let pool = |(_, size, idle): (&str, u32, usize)| format!("{size} open, {idle} idle");
     let list = [
         ("Version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("Address", format!("https://{}:{}", app.config.host, app.config.listen.port())),
+        (
+            "Address",
+            format!("https://{}:{}", app.config.host, app.config.listen.port()),
+        ),
         ("Connections to records", pool(records)),
         ("Connections to keys", pool(keys)),
-        ("Model file, SHA-256", facts.inference.model.as_ref().map(|m| m.sha256.clone()).unwrap_or_default()),
+        (
+            "Model file, SHA-256",
+            facts
+                .inference
+                .model
+                .as_ref()
+                .map(|m| m.sha256.clone())
+                .unwrap_or_default(),
+        ),
         ("Time on this server", clock::rfc3339(now)),
     ];
     let (_, time) = clock::local(now);
@@ -189,7 +339,11 @@ fn state(app: &App, facts: &Facts) -> BoxState {
         standing,
         at: format!("{}:{:02}", clock::time_text(time), time.second()),
         tiles,
-        facts: list.into_iter().filter(|(_, v)| !v.is_empty()).map(|(name, value)| Fact { name, value }).collect(),
+        facts: list
+            .into_iter()
+            .filter(|(_, v)| !v.is_empty())
+            .map(|(name, value)| Fact { name, value })
+            .collect(),
     }
 }
 
@@ -197,7 +351,13 @@ fn state(app: &App, facts: &Facts) -> BoxState {
 pub(super) async fn show(State(app): State<App>, session: Session) -> Result<Response> {
     session.require(Permission::ViewBox)?;
     let now = state(&app, &Facts::gather(&app).await);
-    html(&app, &BoxPage { shell: Shell::plain(&app, &session, "This box", "admin"), now })
+    html(
+        &app,
+        &BoxPage {
+            shell: Shell::plain(&app, &session, "This box", "admin"),
+            now,
+        },
+    )
 }
 
 /// `GET /admin/facts`: what the page fetches every few seconds.

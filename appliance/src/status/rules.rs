@@ -57,11 +57,19 @@ pub(super) fn drafting(state: &str) -> (Standing, &'static str) {
 
 /// Bytes as people say them.
 pub(super) fn bytes_text(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB")];
+    const UNITS: [(u64, &str); 3] = [
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+    ];
     for (size, unit) in UNITS {
         if bytes >= size {
             let tenths = bytes / (size / 10);
-            return if tenths >= 100 { format!("{} {unit}", tenths / 10) } else { format!("{},{} {unit}", tenths / 10, tenths % 10) };
+            return if tenths >= 100 {
+                format!("{} {unit}", tenths / 10)
+            } else {
+                format!("{},{} {unit}", tenths / 10, tenths % 10)
+            };
         }
     }
     format!("{} kB", bytes / 1000)
@@ -101,19 +109,55 @@ mod tests {
 
     #[test]
     fn certificates_and_seals_warn_in_time() {
-        assert_eq!([30, 29, 7, 6, -1].map(certificate), [Standing::Good, Standing::Warn, Standing::Warn, Standing::Bad, Standing::Bad]);
-        assert_eq!([None, Some(4), Some(5), Some(60)].map(sealing), [Standing::Good, Standing::Good, Standing::Warn, Standing::Bad]);
+        assert_eq!(
+            [30, 29, 7, 6, -1].map(certificate),
+            [
+                Standing::Good,
+                Standing::Warn,
+                Standing::Warn,
+                Standing::Bad,
+                Standing::Bad
+            ]
+        );
+        assert_eq!(
+            [None, Some(4), Some(5), Some(60)].map(sealing),
+            [
+                Standing::Good,
+                Standing::Good,
+                Standing::Warn,
+                Standing::Bad
+            ]
+        );
     }
 
     #[test]
     fn figures_are_said_as_people_say_them() {
-        assert_eq!([900, 1_500_000, 54_321_000, 120 * GB].map(bytes_text), ["0 kB", "1,5 MB", "54 MB", "120 GB"]);
-        assert_eq!([-1, 1, 119, 120, 7_200, 172_800].map(span_text), ["0 seconds", "1 second", "119 seconds", "2 minutes", "2 hours", "2 days"]);
+        assert_eq!(
+            [900, 1_500_000, 54_321_000, 120 * GB].map(bytes_text),
+            ["0 kB", "1,5 MB", "54 MB", "120 GB"]
+        );
+        assert_eq!(
+            [-1, 1, 119, 120, 7_200, 172_800].map(span_text),
+            [
+                "0 seconds",
+                "1 second",
+                "119 seconds",
+                "2 minutes",
+                "2 hours",
+                "2 days"
+            ]
+        );
     }
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for (peer, here) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.1", true), ("192.168.1.20", false), ("::ffff:10.0.0.1", false)] {
+        for (peer, here) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.168.1.20", false),
+            ("::ffff:10.0.0.1", false),
+        ] {
             assert_eq!(is_loopback(peer.parse().unwrap()), here, "{peer}");
         }
     }

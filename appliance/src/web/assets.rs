@@ -17,21 +17,33 @@ include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// The address of an asset by its plain name: `app.css` → `/a/app.3f9a1c2b.css`.
 pub(super) fn url(logical: &str) -> Option<String> {
-    ASSETS.iter().find(|a| a.logical == logical).map(|a| format!("/a/{}", a.file))
+    ASSETS
+        .iter()
+        .find(|a| a.logical == logical)
+        .map(|a| format!("/a/{}", a.file))
 }
 
 /// `GET /a/{file}`, and `/sw.js`, which must stand at the root to see every page.
 pub async fn serve(file: Option<Path<String>>, headers: HeaderMap) -> Response {
     let name = file.map_or_else(|| "sw.js".to_owned(), |Path(name)| name);
-    let Some(asset) = ASSETS.iter().find(|a| a.file == name) else { return StatusCode::NOT_FOUND.into_response() };
-    let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let Some(asset) = ASSETS.iter().find(|a| a.file == name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let accepts = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let (bytes, encoding) = match (asset.brotli, asset.gzip) {
         (Some(bytes), _) if accepts.contains("br") => (bytes, Some("br")),
         (_, Some(bytes)) if accepts.contains("gzip") => (bytes, Some("gzip")),
         _ => (asset.plain, None),
     };
     let hashed = asset.file != asset.logical;
-    let cache = if hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache = if hashed {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let mut response = bytes.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));

@@ -25,7 +25,13 @@ impl IntoResponse for Error {
         }
         let status = self.status();
         let detail = self.to_string();
-        let mut carried = Carried { status, detail, fields: Vec::new(), theirs: None, retry_after: None };
+        let mut carried = Carried {
+            status,
+            detail,
+            fields: Vec::new(),
+            theirs: None,
+            retry_after: None,
+        };
         match self {
             Self::Invalid(fields) => carried.fields = fields,
             Self::Conflict { theirs, .. } => carried.theirs = theirs,
@@ -40,25 +46,48 @@ impl IntoResponse for Error {
 
 /// Whether whoever asked is a program, or a script of one of our pages.
 fn is_api(path: &str, headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    headers.contains_key("hx-request") || path.starts_with("/api/") || path.starts_with("/fhir/") || path == "/metrics" || (accept.contains("json") && !accept.contains("text/html"))
-        || (headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/json"))
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    headers.contains_key("hx-request")
+        || path.starts_with("/api/")
+        || path.starts_with("/fhir/")
+        || path == "/metrics"
+        || (accept.contains("json") && !accept.contains("text/html"))
+        || (headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|v| v == "application/json"))
 }
 
 /// Renders errors of every route, and bare 404s and 405s of the router, in one form.
 pub async fn render_errors(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let asked = request.uri().path_and_query().map_or_else(|| path.clone(), |p| p.as_str().to_owned());
+    let asked = request
+        .uri()
+        .path_and_query()
+        .map_or_else(|| path.clone(), |p| p.as_str().to_owned());
     let api = is_api(&path, request.headers());
-    let fragment = request.headers().get("sec-fetch-dest").is_some_and(|v| v == "empty");
+    let fragment = request
+        .headers()
+        .get("sec-fetch-dest")
+        .is_some_and(|v| v == "empty");
     let get = request.method() == http::Method::GET;
     let mut response = next.run(request).await;
     let status = response.status();
     let carried = match response.extensions_mut().remove::<Carried>() {
         Some(carried) => carried,
         // The router's and the layers' own refusals come bare or as plain text.
-        None if (status.is_client_error() || status.is_server_error()) && !is_rendered(&response) => {
-            Carried { status, detail: plain_words(status).into(), fields: Vec::new(), theirs: None, retry_after: None }
+        None if (status.is_client_error() || status.is_server_error())
+            && !is_rendered(&response) =>
+        {
+            Carried {
+                status,
+                detail: plain_words(status).into(),
+                fields: Vec::new(),
+                theirs: None,
+                retry_after: None,
+            }
         }
         None => return response,
     };
@@ -75,20 +104,28 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
         }
     }
     if let Some(seconds) = carried.retry_after {
-        rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        rendered
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     rendered
 }
 
 fn is_rendered(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     kind.starts_with("text/html") || kind.contains("json")
 }
 
 fn encode(path: &str) -> String {
     path.bytes()
         .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(b).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                char::from(b).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()
@@ -101,7 +138,9 @@ fn plain_words(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "The request came from another site and was refused.",
         StatusCode::PAYLOAD_TOO_LARGE => "What was sent is too large.",
         StatusCode::TOO_MANY_REQUESTS => "Too many requests. Wait a moment and try again.",
-        StatusCode::REQUEST_TIMEOUT => "The request took too long and was stopped. Nothing was changed.",
+        StatusCode::REQUEST_TIMEOUT => {
+            "The request took too long and was stopped. Nothing was changed."
+        }
         _ => "Something went wrong on the clinic server. Nothing was changed.",
     }
 }
@@ -135,14 +174,27 @@ fn problem(carried: &Carried, path: &str) -> Response {
     if let Some(theirs) = &carried.theirs {
         body["theirs"] = theirs.clone();
     }
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+    let headers = [(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    )];
     (carried.status, headers, body.to_string()).into_response()
 }
 
 /// The page for an error. It stands alone, so that it can be shown whatever failed.
 fn page(app: &App, carried: &Carried) -> Response {
-    let help = carried.fields.iter().map(|f| f.message.as_ref()).collect::<Vec<_>>().join(" ");
-    let page = ErrorPage { title: title(carried.status), detail: carried.detail.clone(), help, reference: None };
+    let help = carried
+        .fields
+        .iter()
+        .map(|f| f.message.as_ref())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let page = ErrorPage {
+        title: title(carried.status),
+        detail: carried.detail.clone(),
+        help,
+        reference: None,
+    };
     match super::html(app, &page) {
         Ok(response) => (carried.status, response).into_response(),
         Err(_) => (carried.status, carried.detail.clone()).into_response(),
@@ -162,8 +214,18 @@ impl Page for ErrorPage {
     const TEMPLATE: &'static str = "web/error.html";
     fn samples() -> Vec<Self> {
         vec![
-            Self { title: "Not found", detail: "This does not exist, or it is not in your practice.".into(), help: String::new(), reference: None },
-            Self { title: "Something went wrong", detail: "Nothing was changed.".into(), help: "Try again.".into(), reference: Some("0193".into()) },
+            Self {
+                title: "Not found",
+                detail: "This does not exist, or it is not in your practice.".into(),
+                help: String::new(),
+                reference: None,
+            },
+            Self {
+                title: "Something went wrong",
+                detail: "Nothing was changed.".into(),
+                help: "Try again.".into(),
+                reference: Some("0193".into()),
+            },
         ]
     }
 }

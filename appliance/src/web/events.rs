@@ -38,7 +38,10 @@ pub struct Events {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::channel(1024).0, closing: CancellationToken::new() }
+        Self {
+            sender: broadcast::channel(1024).0,
+            closing: CancellationToken::new(),
+        }
     }
 }
 
@@ -79,21 +82,33 @@ pub async fn listen(app: App) {
 }
 
 /// `GET /events`: this practice's changes, as server-sent events.
-pub async fn stream(State(app): State<App>, session: Session) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub async fn stream(
+    State(app): State<App>,
+    session: Session,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let practice = session.practice_id;
     let changes = BroadcastStream::new(app.events.sender.subscribe()).filter_map(move |change| {
         let event = match change {
-            Ok(change) if change.practice == practice => {
-                Some(Event::default().event(change.kind.clone()).data(serde_json::json!({ "id": change.id, "kind": change.kind }).to_string()))
-            }
+            Ok(change) if change.practice == practice => Some(
+                Event::default()
+                    .event(change.kind.clone())
+                    .data(serde_json::json!({ "id": change.id, "kind": change.kind }).to_string()),
+            ),
             // The page fell behind: it should fetch itself again.
             Err(_) => Some(Event::default().event("resync").data("{}")),
             Ok(_) => None,
         };
         std::future::ready(event.map(Ok))
     });
-    let hello = futures_util::stream::once(std::future::ready(Ok(Event::default().event("hello").data("{}"))));
-    let pings = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(PING)).map(|_| Ok(Event::default().event("ping").data("{}")));
+    let hello = futures_util::stream::once(std::future::ready(Ok(Event::default()
+        .event("hello")
+        .data("{}"))));
+    let pings = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(PING))
+        .map(|_| Ok(Event::default().event("ping").data("{}")));
     let closing = app.events.closing.clone();
-    Sse::new(hello.chain(futures_util::stream::select(changes, pings)).take_until(closing.cancelled_owned()))
+    Sse::new(
+        hello
+            .chain(futures_util::stream::select(changes, pings))
+            .take_until(closing.cancelled_owned()),
+    )
 }

@@ -18,7 +18,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         match axum::extract::Form::<T>::from_request(request, state).await {
             Ok(axum::extract::Form(value)) => Ok(Self(value)),
-            Err(rejection) if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
+            Err(rejection) if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(too_large())
+            }
             Err(rejection) => Err(named(&rejection.body_text())),
         }
     }
@@ -47,7 +49,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         match axum::Json::<T>::from_request(request, state).await {
             Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
+            Err(rejection) if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(too_large())
+            }
             Err(rejection) => Err(named(&rejection.body_text())),
         }
     }
@@ -65,9 +69,13 @@ fn named(words: &str) -> Error {
         .and_then(|(_, rest)| rest.split_once('`'))
         .map(|(field, _)| field.to_owned())
         .or_else(|| {
-            let start = ["target type: ", "query string: ", "form body: "].into_iter().find_map(|before| words.split_once(before));
+            let start = ["target type: ", "query string: ", "form body: "]
+                .into_iter()
+                .find_map(|before| words.split_once(before));
             let body = start.map_or(words, |(_, rest)| rest);
-            body.split_once(": ").map(|(field, _)| field.to_owned()).filter(|f| f.len() < 40 && !f.contains(' '))
+            body.split_once(": ")
+                .map(|(field, _)| field.to_owned())
+                .filter(|f| f.len() < 40 && !f.contains(' '))
         })
         .unwrap_or_else(|| "body".into());
     let message = if words.contains("missing field") {
@@ -83,11 +91,17 @@ fn named(words: &str) -> Error {
 
 /// Whether text holds characters that no record may: NUL and other controls, save line breaks and tabs.
 fn has_controls(text: &str) -> bool {
-    text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    text.chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
 }
 
 /// A line of text that must be there.
-pub fn required_text(problems: &mut Problems, field: &'static str, text: &str, most: usize) -> String {
+pub fn required_text(
+    problems: &mut Problems,
+    field: &'static str,
+    text: &str,
+    most: usize,
+) -> String {
     if text.trim().is_empty() {
         problems.add(field, "This is needed.");
         return String::new();
@@ -96,12 +110,22 @@ pub fn required_text(problems: &mut Problems, field: &'static str, text: &str, m
 }
 
 /// A line of text that may be empty.
-pub fn optional_text(problems: &mut Problems, field: &'static str, text: Option<&str>, most: usize) -> String {
+pub fn optional_text(
+    problems: &mut Problems,
+    field: &'static str,
+    text: Option<&str>,
+    most: usize,
+) -> String {
     single_line(problems, field, text.unwrap_or_default(), most)
 }
 
 /// Trims a line and notes what is wrong with it. `most` counts characters.
-pub fn single_line(problems: &mut Problems, field: &'static str, text: &str, most: usize) -> String {
+pub fn single_line(
+    problems: &mut Problems,
+    field: &'static str,
+    text: &str,
+    most: usize,
+) -> String {
     let text = text.trim();
     if has_controls(text) || text.contains(['\n', '\r', '\t']) {
         problems.add(field, "This holds characters that can't be stored, such as NUL or a line break. Type it again.");

@@ -29,7 +29,10 @@ impl KeyExtractor for Caller {
     fn extract<T>(&self, request: &Request<T>) -> Result<u64, GovernorError> {
         let mut hasher = DefaultHasher::new();
         let headers = request.headers();
-        match headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE)) {
+        match headers
+            .get(header::AUTHORIZATION)
+            .or_else(|| headers.get(header::COOKIE))
+        {
             Some(credentials) => credentials.as_bytes().hash(&mut hasher),
             None => PeerIpKeyExtractor.extract(request)?.hash(&mut hasher),
         }
@@ -54,7 +57,10 @@ impl std::fmt::Debug for Limits {
 }
 
 impl Default for Limits {
-    #[expect(clippy::expect_used, reason = "a builder refuses only a burst or period of zero, and these are constants")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a builder refuses only a burst or period of zero, and these are constants"
+    )]
     fn default() -> Self {
         let sign_in = GovernorConfigBuilder::default()
             .key_extractor(PeerIpKeyExtractor)
@@ -62,14 +68,24 @@ impl Default for Limits {
             .burst_size(SIGN_IN_BURST)
             .methods(vec![Method::POST])
             .finish();
-        let session = GovernorConfigBuilder::default().key_extractor(Caller).period(SESSION_PERIOD).burst_size(SESSION_BURST).finish();
-        Self { sign_in: Arc::new(sign_in.expect("constants")), session: Arc::new(session.expect("constants")) }
+        let session = GovernorConfigBuilder::default()
+            .key_extractor(Caller)
+            .period(SESSION_PERIOD)
+            .burst_size(SESSION_BURST)
+            .finish();
+        Self {
+            sign_in: Arc::new(sign_in.expect("constants")),
+            session: Arc::new(session.expect("constants")),
+        }
     }
 }
 
 fn refuse(error: GovernorError) -> Response {
     match error {
-        GovernorError::TooManyRequests { wait_time, .. } => Error::TooMany { retry_after: wait_time.max(1) }.into_response(),
+        GovernorError::TooManyRequests { wait_time, .. } => Error::TooMany {
+            retry_after: wait_time.max(1),
+        }
+        .into_response(),
         other => Error::internal(other.to_string()).into_response(),
     }
 }

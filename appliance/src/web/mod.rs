@@ -5,8 +5,8 @@ mod errors;
 mod events;
 mod form;
 mod headers;
-mod limits;
 mod idempotency;
+mod limits;
 mod page;
 mod session;
 
@@ -15,10 +15,13 @@ pub use errors::render_errors;
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
 pub use headers::{SECURITY_POLICY, security_headers};
-pub use limits::Limits;
 pub use idempotency::claim;
+pub use limits::Limits;
 pub use page::{Page, Shell, Templates, html};
-pub use session::{COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie, token_hash};
+pub use session::{
+    COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie,
+    token_hash,
+};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,7 +90,11 @@ impl App {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn begin_with(&self, session: &Session, event: crate::db::AuditEvent) -> Result<PracticeTx> {
+    pub async fn begin_with(
+        &self,
+        session: &Session,
+        event: crate::db::AuditEvent,
+    ) -> Result<PracticeTx> {
         PracticeTx::open_with(&self.db, &session.actor(), self.clock.now(), event).await
     }
 }

@@ -30,11 +30,26 @@ impl std::fmt::Debug for Templates {
 /// Templates of the shell itself.
 const SHELL: [(&str, &str); 8] = [
     ("base.html", include_str!("base.html")),
-    ("components/macros.html", include_str!("components/macros.html")),
-    ("components/forms.html", include_str!("components/forms.html")),
-    ("components/banner.html", include_str!("components/banner.html")),
-    ("components/appointment.html", include_str!("components/appointment.html")),
-    ("components/draft.html", include_str!("components/draft.html")),
+    (
+        "components/macros.html",
+        include_str!("components/macros.html"),
+    ),
+    (
+        "components/forms.html",
+        include_str!("components/forms.html"),
+    ),
+    (
+        "components/banner.html",
+        include_str!("components/banner.html"),
+    ),
+    (
+        "components/appointment.html",
+        include_str!("components/appointment.html"),
+    ),
+    (
+        "components/draft.html",
+        include_str!("components/draft.html"),
+    ),
     ("web/error.html", include_str!("error.html")),
     ("web/message.html", include_str!("message.html")),
 ];
@@ -44,13 +59,33 @@ impl Templates {
     ///
     /// # Errors
     /// The first template that does not parse, with its line.
-    pub fn new(rooms: &[&'static [(&'static str, &'static str)]]) -> Result<Self, minijinja::Error> {
+    pub fn new(
+        rooms: &[&'static [(&'static str, &'static str)]],
+    ) -> Result<Self, minijinja::Error> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
-        environment.set_syntax(minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        environment.set_auto_escape_callback(|name| {
+            if name.ends_with(".html") {
+                AutoEscape::Html
+            } else {
+                AutoEscape::None
+            }
+        });
+        environment.set_syntax(
+            minijinja::syntax::SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()?,
+        );
         environment.add_function("asset", |name: &str| {
-            assets::url(name).map(minijinja::Value::from_safe_string).ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("there is no asset {name}")))
+            assets::url(name)
+                .map(minijinja::Value::from_safe_string)
+                .ok_or_else(|| {
+                    minijinja::Error::new(
+                        minijinja::ErrorKind::InvalidOperation,
+                        format!("there is no asset {name}"),
+                    )
+                })
         });
         environment.add_function("new_id", || uuid::Uuid::now_v7().to_string());
         for (name, source) in SHELL.iter().chain(rooms.iter().copied().flatten()) {
@@ -65,7 +100,9 @@ impl Templates {
     /// When the template names a field the page does not have.
     pub fn render<P: Page>(&self, page: &P) -> Result<String> {
         let template = self.0.get_template(P::TEMPLATE).map_err(Error::internal)?;
-        template.render(minijinja::value::Serde(page)).map_err(|e| Error::internal(format!("{e:#}")))
+        template
+            .render(minijinja::value::Serde(page))
+            .map_err(|e| Error::internal(format!("{e:#}")))
     }
 }
 
@@ -116,32 +153,83 @@ struct NavItem {
 
 const NAV: [(&str, &str, &str, &str, Permission); 5] = [
     ("day", "/day", "calendar-days", "Day", Permission::ViewDiary),
-    ("patients", "/patients", "users", "Patients", Permission::ViewPatients),
-    ("notes", "/notes", "pen-line", "Notes", Permission::ViewNotes),
-    ("billing", "/invoices", "receipt", "Billing", Permission::ViewBilling),
+    (
+        "patients",
+        "/patients",
+        "users",
+        "Patients",
+        Permission::ViewPatients,
+    ),
+    (
+        "notes",
+        "/notes",
+        "pen-line",
+        "Notes",
+        Permission::ViewNotes,
+    ),
+    (
+        "billing",
+        "/invoices",
+        "receipt",
+        "Billing",
+        Permission::ViewBilling,
+    ),
     ("admin", "/admin", "server", "Box", Permission::ViewBox),
 ];
 
 impl Shell {
     /// The frame for whoever is signed in; `active` is the key of the navigation entry.
     #[must_use]
-    pub fn plain(app: &App, session: &Session, title: impl Into<String>, active: &'static str) -> Self {
+    pub fn plain(
+        app: &App,
+        session: &Session,
+        title: impl Into<String>,
+        active: &'static str,
+    ) -> Self {
         Self::new(session, &app.ai.load(), title.into(), active, 0)
     }
 
     /// The same, with the number of unsigned notes beside "Notes".
     #[must_use]
-    pub fn with_unsigned(app: &App, session: &Session, title: impl Into<String>, active: &'static str, unsigned_notes: i64) -> Self {
-        Self::new(session, &app.ai.load(), title.into(), active, unsigned_notes)
+    pub fn with_unsigned(
+        app: &App,
+        session: &Session,
+        title: impl Into<String>,
+        active: &'static str,
+        unsigned_notes: i64,
+    ) -> Self {
+        Self::new(
+            session,
+            &app.ai.load(),
+            title.into(),
+            active,
+            unsigned_notes,
+        )
     }
 
-    fn new(session: &Session, ai: &crate::inference::Health, title: String, active: &'static str, unsigned_notes: i64) -> Self {
-        let initials = session.display_name.split_whitespace().filter_map(|w| w.chars().next()).take(2).collect::<String>().to_uppercase();
+    fn new(
+        session: &Session,
+        ai: &crate::inference::Health,
+        title: String,
+        active: &'static str,
+        unsigned_notes: i64,
+    ) -> Self {
+        let initials = session
+            .display_name
+            .split_whitespace()
+            .filter_map(|w| w.chars().next())
+            .take(2)
+            .collect::<String>()
+            .to_uppercase();
         Self {
             title,
             active,
             csrf: "",
-            user: ShellUser { initials, name: session.display_name.clone(), role_label: session.role.label() },
+            user: ShellUser {
+                initials,
+                name: session.display_name.clone(),
+                role_label: session.role.label(),
+            },
             nav: NAV
                 .iter()
                 .filter(|n| session.may(n.4))
@@ -172,6 +260,12 @@ impl Shell {
     /// An example for template tests.
     #[must_use]
     pub fn sample() -> Self {
-        Self::new(&Session::sample(), &crate::inference::Health::default(), "Example".into(), "day", 3)
+        Self::new(
+            &Session::sample(),
+            &crate::inference::Health::default(),
+            "Example".into(),
+            "day",
+            3,
+        )
     }
 }

@@ -58,7 +58,14 @@ impl Role {
     /// As stored, back.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::Admin, Self::Practitioner, Self::Receptionist, Self::Billing].into_iter().find(|r| r.text() == text)
+        [
+            Self::Admin,
+            Self::Practitioner,
+            Self::Receptionist,
+            Self::Billing,
+        ]
+        .into_iter()
+        .find(|r| r.text() == text)
     }
 }
 
@@ -157,7 +164,9 @@ impl Session {
     pub fn may(&self, permission: Permission) -> bool {
         let scoped = match &self.kind {
             SessionKind::Browser(_) => true,
-            SessionKind::Token(scopes) => scopes.split_whitespace().any(|s| s == "all" || s == permission.scope()),
+            SessionKind::Token(scopes) => scopes
+                .split_whitespace()
+                .any(|s| s == "all" || s == permission.scope()),
         };
         scoped && permission.allows(self.role)
     }
@@ -181,7 +190,13 @@ impl Session {
             Permission::ViewAudit => "see who looked at what",
             Permission::ViewBox => "see the state of the box",
         };
-        Err(Error::Forbidden(format!("Your role ({}) may not {what}. Ask the practice's admin.", self.role.label()).into()))
+        Err(Error::Forbidden(
+            format!(
+                "Your role ({}) may not {what}. Ask the practice's admin.",
+                self.role.label()
+            )
+            .into(),
+        ))
     }
 
     /// An example for template tests.
@@ -231,7 +246,10 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Session>> {
     let now = app.clock.now();
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
     if let Some(token) = bearer {
         let hash = token_hash(token.trim());
         let row = sqlx::query!(
@@ -255,9 +273,15 @@ async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Session>> {
             })
         }));
     }
-    let Some(token) = cookie(headers) else { return Ok(None) };
+    let Some(token) = cookie(headers) else {
+        return Ok(None);
+    };
     let hash = token_hash(token);
-    let idle = sqlx::postgres::types::PgInterval { months: 0, days: 0, microseconds: IDLE_SECONDS * 1_000_000 };
+    let idle = sqlx::postgres::types::PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: IDLE_SECONDS * 1_000_000,
+    };
     let row = sqlx::query!(
         r#"SELECT practice_id AS "practice_id!: PracticeId", user_id AS "user_id!: UserId", username AS "username!",
                   display_name AS "display_name!", role AS "role!", practitioner_id AS "practitioner_id: PractitionerId", seen_at AS "seen_at!"
@@ -282,11 +306,22 @@ async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Session>> {
 }
 
 /// Notes that the session is in use, at most once a minute.
-async fn touch(app: &App, hash: &[u8; 32], seen: OffsetDateTime, now: OffsetDateTime) -> Result<()> {
+async fn touch(
+    app: &App,
+    hash: &[u8; 32],
+    seen: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<()> {
     if now - seen < time::Duration::minutes(1) {
         return Ok(());
     }
-    sqlx::query!("UPDATE sessions SET seen_at = $2 WHERE token_hash = $1", &hash[..], now).execute(&app.db.records).await?;
+    sqlx::query!(
+        "UPDATE sessions SET seen_at = $2 WHERE token_hash = $1",
+        &hash[..],
+        now
+    )
+    .execute(&app.db.records)
+    .await?;
     Ok(())
 }
 
@@ -296,7 +331,9 @@ impl FromRequestParts<App> for Session {
         if let Some(session) = parts.extensions.get::<Self>() {
             return Ok(session.clone());
         }
-        find(app, &parts.headers).await?.ok_or(Error::Unauthenticated)
+        find(app, &parts.headers)
+            .await?
+            .ok_or(Error::Unauthenticated)
     }
 }
 
@@ -316,7 +353,8 @@ impl FromRequestParts<App> for MaybeSession {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         // Static files and health checks need nobody.
         let path = parts.uri.path();
-        if path.starts_with("/a/") || matches!(path, "/healthz" | "/readyz" | "/metrics" | "/sw.js") {
+        if path.starts_with("/a/") || matches!(path, "/healthz" | "/readyz" | "/metrics" | "/sw.js")
+        {
             return Ok(Self(None));
         }
         let session = find(app, &parts.headers).await.unwrap_or_else(|error| {

@@ -30,12 +30,15 @@ impl Reply {
     }
 
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|e| panic!("{e} in {}: {}", self.status, self.text()))
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|e| panic!("{e} in {}: {}", self.status, self.text()))
     }
 
     /// Where a redirect leads.
     pub fn location(&self) -> &str {
-        self.headers.get(header::LOCATION).map_or("", |v| v.to_str().unwrap())
+        self.headers
+            .get(header::LOCATION)
+            .map_or("", |v| v.to_str().unwrap())
     }
 
     /// Fails with the body when the status is another.
@@ -49,7 +52,9 @@ impl Reply {
     #[track_caller]
     pub fn field_error(&self, field: &str) -> String {
         let body = self.json();
-        let errors = body["errors"].as_array().unwrap_or_else(|| panic!("no field errors in {body}"));
+        let errors = body["errors"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no field errors in {body}"));
         errors
             .iter()
             .find(|e| e["field"] == field)
@@ -60,20 +65,35 @@ impl Reply {
 
 impl Client {
     pub(super) fn browser(router: axum::Router, token: String) -> Self {
-        Self { router, credentials: Some((header::COOKIE, format!("{}={token}", hadada::web::COOKIE))), api: false }
+        Self {
+            router,
+            credentials: Some((header::COOKIE, format!("{}={token}", hadada::web::COOKIE))),
+            api: false,
+        }
     }
 
     pub(super) fn program(router: axum::Router, token: String) -> Self {
-        Self { router, credentials: Some((header::AUTHORIZATION, format!("Bearer {token}"))), api: true }
+        Self {
+            router,
+            credentials: Some((header::AUTHORIZATION, format!("Bearer {token}"))),
+            api: true,
+        }
     }
 
     pub(super) fn stranger(router: axum::Router) -> Self {
-        Self { router, credentials: None, api: false }
+        Self {
+            router,
+            credentials: None,
+            api: false,
+        }
     }
 
     /// The same somebody at another server over the same databases.
     pub fn on(&self, router: axum::Router) -> Self {
-        Self { router, ..self.clone() }
+        Self {
+            router,
+            ..self.clone()
+        }
     }
 
     /// Sends any request.
@@ -82,19 +102,34 @@ impl Client {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         if !request.headers().contains_key(header::ACCEPT) {
-            let accept = if self.api { "application/json" } else { "text/html" };
-            request.headers_mut().insert(header::ACCEPT, accept.parse().unwrap());
+            let accept = if self.api {
+                "application/json"
+            } else {
+                "text/html"
+            };
+            request
+                .headers_mut()
+                .insert(header::ACCEPT, accept.parse().unwrap());
         }
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Reply { status: parts.status, headers: parts.headers, bytes }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            bytes,
+        }
     }
 
     /// Sends a request and gives the response while its body still streams.
     pub async fn open(&self, path: &str) -> http::Response<Body> {
-        let mut request = Request::get(path).header(header::ACCEPT, "text/event-stream").body(Body::empty()).unwrap();
+        let mut request = Request::get(path)
+            .header(header::ACCEPT, "text/event-stream")
+            .body(Body::empty())
+            .unwrap();
         if let Some((name, value)) = &self.credentials {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
@@ -115,12 +150,19 @@ impl Client {
     }
 
     pub async fn get(&self, path: &str) -> Reply {
-        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+        self.send(Request::get(path).body(Body::empty()).unwrap())
+            .await
     }
 
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
-        let body: String = fields.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect::<Vec<_>>().join("&");
-        let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(Body::from(body));
+        let body: String = fields
+            .iter()
+            .map(|(k, v)| format!("{}={}", encode(k), encode(v)))
+            .collect::<Vec<_>>()
+            .join("&");
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(body));
         self.send(request.unwrap()).await
     }
 
@@ -145,6 +187,12 @@ impl Client {
 
 fn encode(text: &str) -> String {
     text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }

@@ -58,14 +58,25 @@ fn sockets() -> PathBuf {
 
 /// A folder with the built programs.
 pub fn programs() -> PathBuf {
-    std::env::var_os("HADADA_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_path_buf()
-    })
+    std::env::var_os("HADADA_BIN_DIR")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            std::env::current_exe()
+                .unwrap()
+                .parent()
+                .unwrap()
+                .parent()
+                .unwrap()
+                .to_path_buf()
+        })
 }
 
 /// Connects as any role of the cluster, the superuser included.
 pub async fn connect_as(role: &str, database: &str) -> PgConnection {
-    let options = PgConnectOptions::new().socket(sockets()).username(role).database(database);
+    let options = PgConnectOptions::new()
+        .socket(sockets())
+        .username(role)
+        .database(database);
     PgConnection::connect_with(&options).await.unwrap()
 }
 
@@ -75,9 +86,16 @@ impl Clinic {
         let name = format!("t_{}", uuid::Uuid::now_v7().simple());
         let prefix = std::env::var("HADADA_TEST_TEMPLATE").unwrap_or_else(|_| "hadada".into());
         let mut admin = connect_as("postgres", "postgres").await;
-        for (database, template) in [(name.clone(), format!("{prefix}_template")), (format!("{name}_keys"), format!("{prefix}_keys_template"))] {
-            let statement = format!("CREATE DATABASE {database} TEMPLATE {template} OWNER hadada_owner");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        for (database, template) in [
+            (name.clone(), format!("{prefix}_template")),
+            (format!("{name}_keys"), format!("{prefix}_keys_template")),
+        ] {
+            let statement =
+                format!("CREATE DATABASE {database} TEMPLATE {template} OWNER hadada_owner");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+                .execute(&mut admin)
+                .await
+                .unwrap();
         }
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
@@ -101,24 +119,42 @@ impl Clinic {
             recovery_key: file("recovery.pub"),
             audit_key: file("audit.key"),
             audit_head: file("head.json"),
-            inference_socket: std::env::var_os("HADADA_TEST_INFERENCE").map_or_else(|| file("inference.sock"), PathBuf::from),
+            inference_socket: std::env::var_os("HADADA_TEST_INFERENCE")
+                .map_or_else(|| file("inference.sock"), PathBuf::from),
             admin_socket: file("admin.sock"),
             typeset: Some(programs().join("hadada-typeset")),
             demo: false,
         };
         let offset = Arc::new(AtomicI64::new(0));
         let steered = offset.clone();
-        let clock = Clock::from_fn(move || NOW + Duration::milliseconds(steered.load(Ordering::Relaxed)));
+        let clock =
+            Clock::from_fn(move || NOW + Duration::milliseconds(steered.load(Ordering::Relaxed)));
         let app = hadada::lifecycle::assemble(config.clone(), clock).unwrap();
-        let practice = furnish(&app, "Rosebank Rehab", &["admin", "reception", "naledi", "ayesha", "billing"]).await;
+        let practice = furnish(
+            &app,
+            "Rosebank Rehab",
+            &["admin", "reception", "naledi", "ayesha", "billing"],
+        )
+        .await;
         let elsewhere = furnish(&app, "Elsewhere Physio", &["other", "other-therapist"]).await;
         let router = hadada::app::router(app.clone());
-        Self { app, router, practice, elsewhere, folder, config, offset }
+        Self {
+            app,
+            router,
+            practice,
+            elsewhere,
+            folder,
+            config,
+            offset,
+        }
     }
 
     /// Moves the clinic's clock.
     pub fn advance(&self, by: Duration) {
-        self.offset.fetch_add(i64::try_from(by.whole_milliseconds()).unwrap(), Ordering::Relaxed);
+        self.offset.fetch_add(
+            i64::try_from(by.whole_milliseconds()).unwrap(),
+            Ordering::Relaxed,
+        );
     }
 
     /// A browser that is signed in.
@@ -141,8 +177,13 @@ impl Clinic {
 
     /// A program with a token for everything the user may do.
     pub async fn program(&self, username: &str) -> Client {
-        let request = hadada::accounts::TokenRequest { user: username.into(), scope: "all".into() };
-        let token = hadada::accounts::create_token(&self.app.db, &self.app.clock, &request).await.unwrap();
+        let request = hadada::accounts::TokenRequest {
+            user: username.into(),
+            scope: "all".into(),
+        };
+        let token = hadada::accounts::create_token(&self.app.db, &self.app.clock, &request)
+            .await
+            .unwrap();
         Client::program(self.router.clone(), token)
     }
 
@@ -159,7 +200,14 @@ impl Clinic {
     /// A transaction in one of the practices, as the box itself.
     pub async fn tx_in(&self, practice: &Practice) -> PracticeTx {
         let event = AuditEvent::new(Action::Execute, "Test");
-        PracticeTx::open_with(&self.app.db, &Actor::system(practice.id, "test"), self.app.clock.now(), event).await.unwrap()
+        PracticeTx::open_with(
+            &self.app.db,
+            &Actor::system(practice.id, "test"),
+            self.app.clock.now(),
+            event,
+        )
+        .await
+        .unwrap()
     }
 
     /// The records database as the superuser, whom nothing stops.
@@ -213,15 +261,24 @@ impl Clinic {
 
 impl Drop for Clinic {
     fn drop(&mut self) {
-        let (records, keys) = (self.config.records_database.clone(), self.config.keys_database.clone());
+        let (records, keys) = (
+            self.config.records_database.clone(),
+            self.config.keys_database.clone(),
+        );
         // A thread of its own, because the test's runtime may be ending. What fails here goes with the cluster.
         let cleaned = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let mut admin = connect_as("postgres", "postgres").await;
                 for database in [records, keys] {
                     let statement = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
-                    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+                        .execute(&mut admin)
+                        .await
+                        .unwrap();
                 }
             });
         })
@@ -237,7 +294,14 @@ async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
     let id = PracticeId::random();
     app.keys.create_practice(id).await.unwrap();
     let actor = Actor::system(id, "test");
-    let mut tx = PracticeTx::open_with(&app.db, &actor, app.clock.now(), AuditEvent::new(Action::Create, "Organization")).await.unwrap();
+    let mut tx = PracticeTx::open_with(
+        &app.db,
+        &actor,
+        app.clock.now(),
+        AuditEvent::new(Action::Create, "Organization"),
+    )
+    .await
+    .unwrap();
     sqlx::query("INSERT INTO practices (practice_id, name, bhf_number, vat_number) VALUES ($1, $2, '0123456', '4123456789')")
         .bind(id)
         .bind(name)
@@ -246,10 +310,19 @@ async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
         .unwrap();
     for counter in ["patient_counters", "invoice_counters"] {
         let statement = format!("INSERT INTO {counter} (practice_id) VALUES ($1)");
-        sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).execute(tx.conn()).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(id)
+            .execute(tx.conn())
+            .await
+            .unwrap();
     }
     let room = RoomId::random();
-    sqlx::query("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')").bind(id).bind(room).execute(tx.conn()).await.unwrap();
+    sqlx::query("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')")
+        .bind(id)
+        .bind(room)
+        .execute(tx.conn())
+        .await
+        .unwrap();
     let mut practitioners = Vec::new();
     for (position, (given, family, discipline, room)) in [
         ("Naledi", "Mokoena", "physiotherapy", Some(room)),
@@ -286,7 +359,14 @@ async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
     }
     let (session_type, class_type) = (SessionTypeId::random(), SessionTypeId::random());
     for (type_id, code, title, minutes, price, capacity) in [
-        (session_type, "physio-45", "Physiotherapy session", 45, "650.00", 1),
+        (
+            session_type,
+            "physio-45",
+            "Physiotherapy session",
+            45,
+            "650.00",
+            1,
+        ),
         (class_type, "back-class", "Back care class", 60, "120.00", 8),
     ] {
         sqlx::query(
@@ -310,12 +390,22 @@ async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
         let (role, practitioner, display_name) = match *username {
             "naledi" => (Role::Practitioner, Some(practitioners[0]), "Naledi Mokoena"),
             "ayesha" => (Role::Practitioner, Some(practitioners[1]), "Ayesha Patel"),
-            "other-therapist" => (Role::Practitioner, Some(practitioners[0]), "Other Therapist"),
+            "other-therapist" => (
+                Role::Practitioner,
+                Some(practitioners[0]),
+                "Other Therapist",
+            ),
             "reception" => (Role::Receptionist, None, "Zinhle Maseko"),
             "billing" => (Role::Billing, None, "Bongi Khumalo"),
             _ => (Role::Admin, None, "Practice Admin"),
         };
-        let user = NewUser { username, display_name, role, practitioner, password_hash: &password_hash };
+        let user = NewUser {
+            username,
+            display_name,
+            role,
+            practitioner,
+            password_hash: &password_hash,
+        };
         let user_id = create_user(tx.conn(), id, &user).await.unwrap();
         if role == Role::Admin {
             admin = Some(user_id);
@@ -335,6 +425,13 @@ async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
 
 /// A pool of connections that see no practice, as the web app's role.
 pub async fn unscoped(clinic: &Clinic) -> PgPool {
-    let options = PgConnectOptions::new().socket(sockets()).username("hadada_app").database(&clinic.config.records_database);
-    PgPoolOptions::new().max_connections(2).connect_with(options).await.unwrap()
+    let options = PgConnectOptions::new()
+        .socket(sockets())
+        .username("hadada_app")
+        .database(&clinic.config.records_database);
+    PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(options)
+        .await
+        .unwrap()
 }
