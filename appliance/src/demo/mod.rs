@@ -401,7 +401,7 @@ impl Practice {
             let encounter = self
                 .visit(app, slot, appointment, day, finished, !unsigned)
                 .await?;
-            if finished && !unsigned && (day + slot.therapist) % 3 != 0 {
+            if finished && !unsigned && !(day + slot.therapist).is_multiple_of(3) {
                 let issued = billing::issue(
                     app,
                     &self.billing,

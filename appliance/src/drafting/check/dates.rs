@@ -99,31 +99,31 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
             whole(tokens.get(i)),
             whole(tokens.get(i + 2)),
             whole(tokens.get(i + 4)),
-        ) {
-            if matches!(text(i + 1), "/" | "-") && text(i + 1) == text(i + 3) {
-                if (1900..2100).contains(&a) && b <= 12 && c <= 31 {
-                    date = Date {
-                        year: Some(a),
-                        month: Some(b),
-                        day: Some(c),
-                        ..date
-                    };
-                    used = 5;
-                } else if (1..=31).contains(&a)
-                    && (1..=31).contains(&b)
-                    && (a <= 12 || b <= 12)
-                    && year_of(c).is_some()
-                {
-                    let (m, d) = if a <= 12 { (a, b) } else { (b, a) };
-                    date = Date {
-                        year: year_of(c),
-                        month: Some(m),
-                        day: Some(d),
-                        swapped: a <= 12 && b <= 12,
-                        ..date
-                    };
-                    used = 5;
-                }
+        ) && matches!(text(i + 1), "/" | "-")
+            && text(i + 1) == text(i + 3)
+        {
+            if (1900..2100).contains(&a) && b <= 12 && c <= 31 {
+                date = Date {
+                    year: Some(a),
+                    month: Some(b),
+                    day: Some(c),
+                    ..date
+                };
+                used = 5;
+            } else if (1..=31).contains(&a)
+                && (1..=31).contains(&b)
+                && (a <= 12 || b <= 12)
+                && year_of(c).is_some()
+            {
+                let (m, d) = if a <= 12 { (a, b) } else { (b, a) };
+                date = Date {
+                    year: year_of(c),
+                    month: Some(m),
+                    day: Some(d),
+                    swapped: a <= 12 && b <= 12,
+                    ..date
+                };
+                used = 5;
             }
         }
         if used == 0 && text(i + 1) == "/" {
@@ -177,13 +177,12 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                     while back > 0 && matches!(text(back - 1), "-" | "of" | "the") {
                         back -= 1;
                     }
-                    if back > 0 {
-                        if let Some(d) = whole(tokens.get(back - 1))
+                    if back > 0
+                        && let Some(d) = whole(tokens.get(back - 1))
                             .filter(|d| (1..=31).contains(d) && !taken[back - 1])
-                        {
-                            date.day = Some(d);
-                            taken[back - 1] = true;
-                        }
+                    {
+                        date.day = Some(d);
+                        taken[back - 1] = true;
                     }
                 }
             } else if let Some(w) = tokens.get(i).and_then(weekday) {

@@ -128,10 +128,10 @@ pub(super) fn stems(tokens: &[Token]) -> HashSet<String> {
 /// "Doctor: …", "[patient] …" without the label.
 fn without_speaker(line: &str) -> &str {
     let line = line.trim();
-    if let Some((label, rest)) = line.strip_prefix('[').and_then(|l| l.split_once(']')) {
-        if label.len() < 20 {
-            return rest.trim();
-        }
+    if let Some((label, rest)) = line.strip_prefix('[').and_then(|l| l.split_once(']'))
+        && label.len() < 20
+    {
+        return rest.trim();
     }
     match line.split_once(':') {
         Some((label, rest))

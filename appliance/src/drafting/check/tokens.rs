@@ -545,7 +545,7 @@ fn join(parts: &[f64]) -> f64 {
         .iter()
         .copied()
         .reduce(|a, b| {
-            if b >= 10.0 && b < 100.0 && a >= 1.0 && a < 100.0 {
+            if (10.0..100.0).contains(&b) && (1.0..100.0).contains(&a) {
                 a * 100.0 + b
             } else if b < 10.0 && a < 1000.0 && a.fract() == 0.0 {
                 a * 10.0 + b
