@@ -264,10 +264,10 @@ fn parts(text: &str, transcript: bool) -> Vec<Range<usize>> {
                 '?' | '!' | ';' | '。' => true,
                 '.' if text[..i].ends_with(' ') && starts_with_digit_word(&text[next..]) => false,
                 '.' => {
-                    !abbreviation(&text[start..i])
-                        && !(i > 0
-                            && bytes[i - 1].is_ascii_digit()
-                            && bytes.get(next).is_some_and(u8::is_ascii_digit))
+                    let decimal = i > 0
+                        && bytes[i - 1].is_ascii_digit()
+                        && bytes.get(next).is_some_and(u8::is_ascii_digit);
+                    !abbreviation(&text[start..i]) && !decimal
                 }
                 _ => false,
             };

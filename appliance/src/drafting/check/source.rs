@@ -24,8 +24,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn read(statements: &[&str]) -> Self {
         let mut units = Vec::new();
-        let mut turn = 0;
-        for line in statements.iter().flat_map(|s| s.lines()) {
+        for (turn, line) in statements.iter().flat_map(|s| s.lines()).enumerate() {
             let line = without_speaker(line);
             for text in sentences(line) {
                 for tokens in clauses(tokens::read(text)) {
@@ -38,7 +37,6 @@ impl Source {
                     });
                 }
             }
-            turn += 1;
         }
         negation::answer_questions(&mut units);
         let mut count: HashMap<String, usize> = HashMap::new();

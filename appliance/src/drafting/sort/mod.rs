@@ -195,8 +195,8 @@ impl Sorter {
                 let grams = self.grams_of(items[i].text);
                 let each = self.scale / (grams.len() as f32).sqrt();
                 for gram in &grams {
-                    for c in 0..4 {
-                        sum[c] += f32::from(self.grams[*gram][c]) * each;
+                    for (total, weight) in sum.iter_mut().zip(self.grams[*gram]) {
+                        *total += f32::from(weight) * each;
                     }
                 }
                 decide(softmax(sum), items[i].heading)
