@@ -168,15 +168,8 @@ fn note_sentences(note: &str) -> Vec<(String, Option<Label>)> {
         let body = without_bullet(line);
         let mut here = of_section;
         let mut rest = body;
-        while matches!(of_section, Label::A | Label::P | Label::AorP) {
-            let low = rest.to_ascii_lowercase();
-            let Some((at, len, next)) = SUBHEADINGS
-                .iter()
-                .filter_map(|(h, l)| low.find(&format!("{h}:")).map(|at| (at, h.len() + 1, *l)))
-                .min_by_key(|(at, len, _)| (*at, usize::MAX - len))
-            else {
-                break;
-            };
+        let subdivided = matches!(of_section, Label::A | Label::P | Label::AorP);
+        while let Some((at, len, next)) = subdivided.then(|| subheading(rest)).flatten() {
             push(&rest[..at], here, &mut out);
             here = next;
             rest = &rest[at + len..];
@@ -184,6 +177,15 @@ fn note_sentences(note: &str) -> Vec<(String, Option<Label>)> {
         push(rest, here, &mut out);
     }
     out
+}
+
+/// Where the first subheading stands in `text`, how long it is with its colon, and what it opens.
+fn subheading(text: &str) -> Option<(usize, usize, Label)> {
+    let low = text.to_ascii_lowercase();
+    SUBHEADINGS
+        .iter()
+        .filter_map(|(h, l)| low.find(&format!("{h}:")).map(|at| (at, h.len() + 1, *l)))
+        .min_by_key(|(at, len, _)| (*at, usize::MAX - len))
 }
 
 fn push(text: &str, label: Label, out: &mut Vec<(String, Option<Label>)>) {

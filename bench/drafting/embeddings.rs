@@ -65,10 +65,10 @@ impl Daemon {
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
             }
-            if let Some((child, _)) = &mut daemon.child {
-                if let Some(status) = child.try_wait()? {
-                    return Err(format!("the inference daemon ended: {status}").into());
-                }
+            if let Some((child, _)) = &mut daemon.child
+                && let Some(status) = child.try_wait()?
+            {
+                return Err(format!("the inference daemon ended: {status}").into());
             }
         }
     }

@@ -347,10 +347,10 @@ fn negation(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {
         let end = word.start + word.text.len();
         let rest = text[end..].trim_start();
         let mut rest = rest.to_owned();
-        if word.start == 0 {
-            if let Some(c) = rest.chars().next() {
-                rest = c.to_uppercase().collect::<String>() + &rest[c.len_utf8()..];
-            }
+        if word.start == 0
+            && let Some(c) = rest.chars().next()
+        {
+            rest = c.to_uppercase().collect::<String>() + &rest[c.len_utf8()..];
         }
         format!("{}{rest}", &text[..word.start])
     };
