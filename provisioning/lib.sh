@@ -59,7 +59,7 @@ service_user() {
 as_user() {
     local user=$1
     shift
-    if [ "$(id -un)" = "$user" ]; then "$@"; else setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups -- "$@"; fi
+    if [ "$(id -un)" = "$user" ]; then "$@"; else HOME=/nonexistent setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups -- "$@"; fi
 }
 
 # cluster_create DIR USER SOCKETS [SETTING…]: a private cluster that listens on a Unix socket only and maps USER and whoever
