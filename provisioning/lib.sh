@@ -55,12 +55,16 @@ service_user() {
     echo hadada-demo
 }
 
-# as_user USER COMMAND…
-as_user() {
+# exec_as USER COMMAND…: this very process becomes COMMAND, so that a signal to it reaches COMMAND.
+exec_as() {
     local user=$1
     shift
-    if [ "$(id -un)" = "$user" ]; then "$@"; else HOME=/nonexistent setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups -- "$@"; fi
+    [ "$(id -un)" != "$user" ] || exec "$@"
+    HOME=/nonexistent exec setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups -- "$@"
 }
+
+# as_user USER COMMAND…
+as_user() { (exec_as "$@"); }
 
 # cluster_create DIR USER SOCKETS [SETTING…]: a private cluster that listens on a Unix socket only and maps USER and whoever
 # runs this to the roles by peer authentication.
