@@ -202,14 +202,12 @@ async fn pages(admin: &Caller, reception: &Caller, therapist: &Caller) -> Result
         (reception, "/patients".to_owned()),
         (reception, "/patients?q=mok".to_owned()),
         (reception, format!("/patients/{patient}")),
-        (therapist, "/encounters".to_owned()),
         (therapist, format!("/encounters/{visit}")),
         (reception, "/invoices".to_owned()),
         (reception, format!("/invoices/{invoice}")),
         (admin, format!("/patients/{patient}/audit")),
         (admin, "/admin".to_owned()),
         (admin, "/admin/audit".to_owned()),
-        (reception, "/login".to_owned()),
     ];
     let mut took = vec![Vec::with_capacity(PAGE_VISITS); visits.len()];
     for _ in 0..PAGE_VISITS {
