@@ -150,20 +150,29 @@ SELECT make_tenant_table('idempotency_keys');
 GRANT SELECT, INSERT ON idempotency_keys TO hadada_app;
 
 -- Who a cookie or an API token speaks for. Log-ins precede a scope, so these read across practices, by hash only.
+-- PL/pgSQL, because it keeps its plans: every request asks one of these first.
 CREATE FUNCTION session_user_by_token(p_hash bytea, p_now timestamptz, p_idle interval)
 RETURNS TABLE (practice_id uuid, user_id uuid, username text, display_name text, role text, practitioner_id uuid, seen_at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT u.practice_id, u.id, u.username, u.display_name, u.role, u.practitioner_id, s.seen_at
     FROM sessions s JOIN users u ON u.practice_id = s.practice_id AND u.id = s.user_id
     WHERE s.token_hash = p_hash AND s.expires_at > p_now AND s.seen_at > p_now - p_idle AND u.active;
+END
 $$;
 GRANT EXECUTE ON FUNCTION session_user_by_token(bytea, timestamptz, interval) TO hadada_app;
 
 CREATE FUNCTION api_user_by_token(p_hash bytea, p_now timestamptz)
 RETURNS TABLE (practice_id uuid, user_id uuid, username text, display_name text, role text, practitioner_id uuid, scope text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT u.practice_id, u.id, u.username, u.display_name, u.role, u.practitioner_id, t.scope
     FROM api_tokens t JOIN users u ON u.practice_id = t.practice_id AND u.id = t.user_id
     WHERE t.token_hash = p_hash AND t.expires_at > p_now AND t.revoked_at IS NULL AND u.active;
+END
 $$;
 GRANT EXECUTE ON FUNCTION api_user_by_token(bytea, timestamptz) TO hadada_app;

@@ -44,9 +44,10 @@ CREATE TABLE patients (
 CREATE UNIQUE INDEX patients_identity ON patients (practice_id, identity_index) WHERE identity_index IS NOT NULL;
 CREATE INDEX patients_family ON patients (practice_id, search_text, id);
 CREATE INDEX patients_given ON patients (practice_id, search_given, id);
+-- Without a pending list, which every search would read through until the next vacuum.
 -- The practice as text, because no other index can serve that condition: the planner knows nothing of what a comparison of
 -- trigrams costs, and would else rather make it on every patient of the practice.
-CREATE INDEX patients_words ON patients USING gin ((practice_id::text), search_text gin_trgm_ops);
+CREATE INDEX patients_words ON patients USING gin ((practice_id::text), search_text gin_trgm_ops) WITH (fastupdate = off);
 CREATE INDEX patients_phone ON patients (practice_id, phone) WHERE phone <> '';
 CREATE INDEX patients_birth ON patients (practice_id, birth_date);
 SELECT make_tenant_table('patients');
@@ -123,16 +124,19 @@ BEGIN
     IF scope IS NULL THEN RETURN; END IF;
 
     hits := ARRAY(
+        -- Materialized, or the planner would walk through all names in their order to find these few.
+        WITH born AS MATERIALIZED (
+            SELECT p.search_text, p.id FROM patients p WHERE p.practice_id = scope AND p.birth_date = ANY (p_births)
+        )
         SELECT m.id FROM (
             SELECT 1 AS stage, p.search_text, p.id FROM patients p
             WHERE p.practice_id = scope AND p.identity_index = ANY (p_identities)
             UNION ALL
             SELECT 2, p.search_text, p.id FROM patients p WHERE p.practice_id = scope AND p.file_number = p_file
             UNION ALL
-            (SELECT 3, p.search_text, p.id FROM patients p
-             WHERE p.practice_id = scope AND p.birth_date = ANY (p_births)
-               AND NOT EXISTS (SELECT FROM unnest(p_words) w WHERE position(' ' || w IN ' ' || p.search_text) = 0)
-             ORDER BY p.search_text LIMIT p_limit)
+            (SELECT 3, b.search_text, b.id FROM born b
+             WHERE NOT EXISTS (SELECT FROM unnest(p_words) w WHERE position(' ' || w IN ' ' || b.search_text) = 0)
+             ORDER BY b.search_text LIMIT p_limit)
             UNION ALL
             (SELECT 4, p.search_text, p.id FROM patients p
              WHERE p.practice_id = scope AND p.phone <> '' AND p.phone >= p_phone AND p.phone < p_phone || ':'

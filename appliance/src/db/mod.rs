@@ -32,6 +32,8 @@ impl Db {
                 .database(database)
                 .application_name("hadada")
                 .statement_cache_capacity(200)
+                // Every statement is prepared once and written for one plan; planning anew costs more than most run.
+                .options([("plan_cache_mode", "force_generic_plan")])
         };
         let pool = |most: u32| {
             PgPoolOptions::new()
