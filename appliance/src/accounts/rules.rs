@@ -27,7 +27,7 @@ pub(super) fn locked_for(until: Option<OffsetDateTime>, now: OffsetDateTime) -> 
 pub(super) fn local_path(next: &str) -> &str {
     let local = next.starts_with('/')
         && !next.starts_with("//")
-        && !next.contains(['\\', '\r', '\n'])
+        && !next.contains(|c: char| c == '\\' || c.is_control())
         && !next.starts_with("/log");
     if local { next } else { "/day" }
 }

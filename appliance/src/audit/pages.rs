@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use time::{Date, OffsetDateTime, Time};
+use time::{OffsetDateTime, Time};
 use uuid::Uuid;
 
 use super::store::{self, Entry, Filter};
@@ -276,10 +276,9 @@ fn read(asked: &Asked) -> Result<Filter> {
         );
     }
     if let Some(date) = given(&asked.date) {
-        let format = time::macros::format_description!("[year]-[month]-[day]");
         if let Some(day) = problems.take(
             "date",
-            Date::parse(&date, format).map_err(|_| "Write the date as 2026-11-24."),
+            clock::parse_day(&date).ok_or("Write the date as 2026-11-24."),
         ) {
             filter.from = Some(clock::instant(day, Time::MIDNIGHT));
             filter.until = day
@@ -304,7 +303,9 @@ fn before(cursor: &str) -> Result<Option<(OffsetDateTime, Uuid)>> {
     let (micros, id) = cursor.split_once('.').ok_or_else(wrong)?;
     let micros: i64 = micros.parse().map_err(|_| wrong())?;
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
-        .map_err(|_| wrong())?;
+        .ok()
+        .filter(|at| (1900..2200).contains(&at.year()))
+        .ok_or_else(wrong)?;
     Ok(Some((at, id.parse().map_err(|_| wrong())?)))
 }
 

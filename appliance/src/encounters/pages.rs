@@ -53,7 +53,7 @@ pub(super) async fn allow(
         Err(refused) => refused,
     };
     refuse(app, session, id, "role").await?;
-    Err(refused)
+    Err(refused.logged())
 }
 
 async fn refuse(
@@ -85,7 +85,7 @@ pub(super) async fn noted<T>(
     if let Err(Error::Forbidden(_)) = &result {
         refuse(app, session, Some(id), "not the visit's practitioner").await?;
     }
-    result
+    result.map_err(Error::logged)
 }
 
 /// The frame, with the number of the reader's own unsigned notes.

@@ -431,9 +431,8 @@ impl Visit {
 
 /// A day as the browser's date field sends it, not after today.
 fn read_day(text: &str, today: Date) -> Result<Date, &'static str> {
-    let form = time::macros::format_description!("[year]-[month]-[day]");
-    let day = Date::parse(text.trim(), &form)
-        .map_err(|_| "Give the day of the test as a date, such as 2026-11-24.")?;
+    let day =
+        clock::parse_day(text).ok_or("Give the day of the test as a date, such as 2026-11-24.")?;
     if day > today {
         return Err("The day of the test is in the future.");
     }

@@ -11,7 +11,7 @@ mod page;
 mod session;
 
 pub use assets::serve as serve_asset;
-pub use errors::render_errors;
+pub use errors::{is_unlogged_refusal, render_errors};
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
 pub use headers::{SECURITY_POLICY, security_headers};

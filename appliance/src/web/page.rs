@@ -120,7 +120,6 @@ pub struct Shell {
     title: String,
     active: &'static str,
     user: ShellUser,
-    csrf: &'static str,
     nav: Vec<NavItem>,
     unsigned_notes: i64,
     can_book: bool,
@@ -224,7 +223,6 @@ impl Shell {
         Self {
             title,
             active,
-            csrf: "",
             user: ShellUser {
                 initials,
                 name: session.display_name.clone(),
