@@ -23,7 +23,7 @@ pub(super) struct ShowQuery {
 
 /// `accounts/login.html`.
 #[derive(serde::Serialize)]
-struct LoginPage {
+pub(super) struct LoginPage {
     practice_name: &'static str,
     errors: BTreeMap<&'static str, String>,
     username: String,

@@ -32,3 +32,6 @@ pub fn routes() -> Router<App> {
         .route("/patients/{id}/audit", get(pages::patient))
         .route("/admin/audit", get(pages::overview))
 }
+
+#[cfg(test)]
+crate::web::page_samples!(pages::PatientAudit, pages::Overview);

@@ -81,7 +81,7 @@ impl Row {
 
 /// `audit/patient.html`.
 #[derive(serde::Serialize)]
-struct PatientAudit {
+pub(super) struct PatientAudit {
     shell: Shell,
     patient: Uuid,
     name: String,
@@ -114,7 +114,7 @@ struct Person {
 
 /// `audit/overview.html`.
 #[derive(serde::Serialize)]
-struct Overview {
+pub(super) struct Overview {
     shell: Shell,
     asked: Asked,
     /// Empty: this page takes no wrong filters, but the fields' macros look.
@@ -331,16 +331,5 @@ mod tests {
             .is_err()
         );
         assert!(before("x.y").is_err());
-    }
-
-    #[test]
-    fn every_form_of_the_pages_renders() {
-        let templates = crate::web::Templates::new(&[super::super::TEMPLATES]).unwrap();
-        for page in PatientAudit::samples() {
-            templates.render(&page).unwrap();
-        }
-        for page in Overview::samples() {
-            templates.render(&page).unwrap();
-        }
     }
 }

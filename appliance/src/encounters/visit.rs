@@ -357,17 +357,17 @@ impl Visit {
         id: Uuid,
         text: &str,
     ) -> Result<()> {
+        if self.signature.is_none() {
+            return Err(Error::conflict(
+                "This note is not signed yet: write in the note itself. Addenda are for signed notes.",
+            ));
+        }
         let mut problems = Problems::new();
         check_text(&mut problems, "text", "The addendum", text, SECTION_LIMIT);
         if text.trim().is_empty() {
             problems.add("text", "The addendum is empty. Write what you want to add.");
         }
         problems.check()?;
-        if self.signature.is_none() {
-            return Err(Error::conflict(
-                "This note is not signed yet: write in the note itself. Addenda are for signed notes.",
-            ));
-        }
         let body = key.seal_text(Place::new("note_addenda.body", id), text)?;
         let (practice, now) = (tx.practice(), tx.now());
         store::insert_addendum(tx.conn(), practice, id, self.id, author, now, &body).await?;

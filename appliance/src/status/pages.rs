@@ -375,19 +375,3 @@ pub(super) async fn facts(State(app): State<App>, session: Session) -> Result<Re
     let now = state(&app, &Facts::gather(&app).await);
     html(&app, &FactsFragment { now })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_form_of_the_page_renders() {
-        let templates = crate::web::Templates::new(&[super::super::TEMPLATES]).unwrap();
-        for page in BoxPage::samples() {
-            templates.render(&page).unwrap();
-        }
-        for page in FactsFragment::samples() {
-            templates.render(&page).unwrap();
-        }
-    }
-}

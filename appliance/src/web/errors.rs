@@ -248,3 +248,6 @@ impl Page for ErrorPage {
         ]
     }
 }
+
+#[cfg(test)]
+super::page_samples!(ErrorPage);
