@@ -315,7 +315,7 @@ async fn every_route_is_in_the_table() {
     let mut found = BTreeSet::new();
     for path in paths() {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            let address = path.replace('{', "").replace('}', "");
+            let address = path.replace(['{', '}'], "");
             let reply = ask(&stranger, method, &path, &address).await;
             if reply.status != 405 {
                 found.insert((method.to_owned(), path.clone()));

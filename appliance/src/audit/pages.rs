@@ -275,16 +275,16 @@ fn read(asked: &Asked) -> Result<Filter> {
                 .map_err(|_| "Choose a patient from the list."),
         );
     }
-    if let Some(date) = given(&asked.date) {
-        if let Some(day) = problems.take(
+    if let Some(date) = given(&asked.date)
+        && let Some(day) = problems.take(
             "date",
             clock::parse_day(&date).ok_or("Write the date as 2026-11-24."),
-        ) {
-            filter.from = Some(clock::instant(day, Time::MIDNIGHT));
-            filter.until = day
-                .next_day()
-                .map(|next| clock::instant(next, Time::MIDNIGHT));
-        }
+        )
+    {
+        filter.from = Some(clock::instant(day, Time::MIDNIGHT));
+        filter.until = day
+            .next_day()
+            .map(|next| clock::instant(next, Time::MIDNIGHT));
     }
     problems.check()?;
     Ok(filter)

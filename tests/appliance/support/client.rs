@@ -145,6 +145,9 @@ impl Client {
         if let Some((name, value)) = &self.credentials {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from((self.peer, 50_000))));
         self.router.clone().oneshot(request).await.unwrap()
     }
 
@@ -158,6 +161,9 @@ impl Client {
         if let Some((name, value)) = &self.credentials {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from((self.peer, 50_000))));
         self.router.clone().oneshot(request).await.unwrap()
     }
 
