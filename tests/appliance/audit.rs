@@ -272,6 +272,13 @@ async fn a_cut_tail_stays_visible_however_long_the_box_works_on() {
             state.refusal.is_some() && state.unsealed >= 2,
             "{what}: {state:?}"
         );
+        // What doctor reads.
+        let told = serde_json::to_value(&state).unwrap();
+        assert!(
+            told["refusal"].is_string()
+                && told["unsealed"].as_i64() >= Some(2)
+                && told["sealed"].is_i64()
+        );
         let report = verify(&clinic, &sealer).await;
         let finding = report.finding.as_ref().unwrap().to_string();
         assert!(finding.contains(first), "{what}: {finding}");

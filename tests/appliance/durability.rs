@@ -128,8 +128,10 @@ impl Box {
 
     fn kill_database(&self) {
         let path = self.path();
+        // Its children are groups of their own: they see that it died, and hold the shared memory until they are gone.
         shell(&format!(
-            "kill -9 -$(ps -o pgid= -p $(head -1 {path}/postgres/postmaster.pid) | tr -d ' ')"
+            "kill -9 -$(ps -o pgid= -p $(head -1 {path}/postgres/postmaster.pid) | tr -d ' ')
+             while ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q ' {path}/postgres$'; do sleep 0.02; done"
         ));
     }
 

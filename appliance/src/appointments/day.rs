@@ -230,7 +230,7 @@ fn sample_column() -> Column {
             href: Some("/appointments/new".into()),
         }],
         blocks: vec![Block {
-            id: AppointmentId(uuid::Uuid::nil()),
+            id: AppointmentId(uuid::Uuid::from_u128(1)),
             version: 1,
             practitioner_id: PractitionerId(uuid::Uuid::nil()),
             start: "12:00".into(),
