@@ -138,7 +138,8 @@ impl Box {
     fn start_database(&self) {
         let (path, user) = (self.path(), &self.user);
         shell(&format!(
-            "rm -f {path}/postgres/postmaster.pid; cluster_start {path}/postgres {user} {path}/run/log"
+            // Where nobody collects the dead, the killed server's number still looks alive, and its two lock files with it.
+            "rm -f {path}/postgres/postmaster.pid {path}/run/.s.PGSQL.*; (cluster_start {path}/postgres {user} {path}/run/log) || {{ tail -5 {path}/run/log >&2; false; }}"
         ));
     }
 
