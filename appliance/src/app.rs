@@ -106,6 +106,10 @@ pub fn router(app: App) -> Router {
         }))
         .layer(middleware::from_fn_with_state(
             app.clone(),
+            audit::record_refusals,
+        ))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
             web::render_errors,
         ))
         .layer(middleware::from_fn_with_state(

@@ -58,7 +58,8 @@ pub fn local(at: OffsetDateTime) -> (Date, Time) {
     let here = zoned(at);
     let offset = time::UtcOffset::from_whole_seconds(here.offset().seconds())
         .unwrap_or(time::UtcOffset::UTC);
-    let at = at.to_offset(offset);
+    // The last hours of the calendar's last year have no wall date here; UTC's stands in for it.
+    let at = at.checked_to_offset(offset).unwrap_or(at);
     (at.date(), at.time())
 }
 
@@ -67,7 +68,17 @@ pub fn local(at: OffsetDateTime) -> (Date, Time) {
 pub fn instant(date: Date, time: Time) -> OffsetDateTime {
     let naive = time::PrimitiveDateTime::new(date, time).assume_utc();
     let offset = zoned(naive).offset().seconds();
-    (naive - time::Duration::seconds(i64::from(offset))).to_offset(time::UtcOffset::UTC)
+    naive.saturating_sub(time::Duration::seconds(i64::from(offset)))
+}
+
+/// Reads a day as browsers' date fields and programs send it, `2026-11-24`. None for what is no day, and for years that no
+/// record of a practice is about: before 1900 and after 2199.
+#[must_use]
+pub fn parse_day(text: &str) -> Option<Date> {
+    let form = time::macros::format_description!("[year]-[month]-[day]");
+    Date::parse(text.trim(), form)
+        .ok()
+        .filter(|day| (1900..2200).contains(&day.year()))
 }
 
 const MONTHS: [&str; 12] = [

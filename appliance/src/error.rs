@@ -23,6 +23,9 @@ pub enum Error {
     /// Signed in, but the role does not allow it.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
+    /// The same, and the audit log has it already with what it was about.
+    #[error("{0}")]
+    Refused(Cow<'static, str>),
     /// The input breaks rules; nothing was written.
     #[error("Some details need attention.")]
     Invalid(Vec<FieldError>),
@@ -74,6 +77,15 @@ impl Error {
         }
     }
 
+    /// Says of a refusal that the audit log has it.
+    #[must_use]
+    pub fn logged(self) -> Self {
+        match self {
+            Self::Forbidden(words) => Self::Refused(words),
+            other => other,
+        }
+    }
+
     /// A fault of ours, with the cause for the log.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
@@ -86,7 +98,7 @@ impl Error {
         match self {
             Self::NotFound => S::NOT_FOUND,
             Self::Unauthenticated => S::UNAUTHORIZED,
-            Self::Forbidden(_) => S::FORBIDDEN,
+            Self::Forbidden(_) | Self::Refused(_) => S::FORBIDDEN,
             Self::Invalid(_) => S::UNPROCESSABLE_ENTITY,
             Self::Conflict { .. } => S::CONFLICT,
             Self::TooLarge(_) => S::PAYLOAD_TOO_LARGE,

@@ -54,3 +54,6 @@ pub mod demo;
 pub mod app;
 
 pub mod lifecycle;
+
+#[cfg(test)]
+mod samples;

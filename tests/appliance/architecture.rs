@@ -107,6 +107,15 @@ fn only_the_clock_asks_the_system_for_the_time() {
 }
 
 #[test]
-fn every_template_renders_every_sample() {
-    hadada::app::templates().unwrap();
+fn every_file_of_tests_is_compiled() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/appliance");
+    let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "{name} is in no build"
+        );
+    }
 }

@@ -10,13 +10,25 @@ use std::time::{Duration, Instant};
 use crate::support::programs;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// Runs functions of `provisioning/lib.sh`.
 fn shell(script: &str) -> String {
-    let output = Command::new("bash").arg("-c").arg(format!("set -eu; . provisioning/lib.sh; {script}")).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(format!("set -eu; . provisioning/lib.sh; {script}"))
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -31,10 +43,17 @@ struct Box {
 impl Box {
     fn start() -> Self {
         let user = shell("service_user");
-        let dir = tempfile::Builder::new().prefix("hadada-box").tempdir_in("/tmp").unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("hadada-box")
+            .tempdir_in("/tmp")
+            .unwrap();
         let path = dir.path().display().to_string();
         let bin = programs().display().to_string();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         shell(&format!(
             "chmod 755 {path}; mkdir -p {path}/postgres {path}/run {path}/audit; {bin}/hadadactl init --dir {path} --host localhost >/dev/null;
              chown -R {user} {path}; chmod 700 {path}/postgres; cluster_create {path}/postgres {user} {path}/run; cluster_start {path}/postgres {user} {path}/run/log;
@@ -47,9 +66,17 @@ impl Box {
              audit_head = \"{path}/audit/head.json\"\ninference_socket = \"{path}/run/inference.sock\"\nadmin_socket = \"{path}/run/admin.sock\"\ndemo = true\n"
         );
         std::fs::write(dir.path().join("hadada.toml"), config).unwrap();
-        let mut this = Self { dir, user, port, server: None };
+        let mut this = Self {
+            dir,
+            user,
+            port,
+            server: None,
+        };
         for command in ["migrate", "demo-data"] {
-            assert!(this.hadada(command).status().unwrap().success(), "{command}");
+            assert!(
+                this.hadada(command).status().unwrap().success(),
+                "{command}"
+            );
         }
         this.serve();
         this
@@ -64,10 +91,24 @@ impl Box {
             Command::new(programs().join("hadada"))
         } else {
             let mut process = Command::new("setpriv");
-            process.args(["--reuid", &self.user, "--regid", &self.user, "--clear-groups", "--"]).arg(programs().join("hadada"));
+            process
+                .args([
+                    "--reuid",
+                    &self.user,
+                    "--regid",
+                    &self.user,
+                    "--clear-groups",
+                    "--",
+                ])
+                .arg(programs().join("hadada"));
             process
         };
-        process.arg("--config").arg(self.dir.path().join("hadada.toml")).arg(command).stdout(Stdio::null()).stderr(Stdio::null());
+        process
+            .arg("--config")
+            .arg(self.dir.path().join("hadada.toml"))
+            .arg(command)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         process
     }
 
@@ -87,18 +128,30 @@ impl Box {
 
     fn kill_database(&self) {
         let path = self.path();
-        shell(&format!("kill -9 -$(ps -o pgid= -p $(head -1 {path}/postgres/postmaster.pid) | tr -d ' ')"));
+        // Its children are groups of their own: they see that it died, and hold the shared memory until they are gone.
+        shell(&format!(
+            "kill -9 -$(ps -o pgid= -p $(head -1 {path}/postgres/postmaster.pid) | tr -d ' ')
+             while ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q ' {path}/postgres$'; do sleep 0.02; done"
+        ));
     }
 
     fn start_database(&self) {
         let (path, user) = (self.path(), &self.user);
-        shell(&format!("rm -f {path}/postgres/postmaster.pid; cluster_start {path}/postgres {user} {path}/run/log"));
+        shell(&format!(
+            // Where nobody collects the dead, the killed server's number still looks alive, and its two lock files with it.
+            "rm -f {path}/postgres/postmaster.pid {path}/run/.s.PGSQL.*; (cluster_start {path}/postgres {user} {path}/run/log) || {{ tail -5 {path}/run/log >&2; false; }}"
+        ));
     }
 
     /// Family names of the patients that are there.
     fn families(&self) -> std::collections::HashSet<String> {
         let path = self.path();
-        shell(&format!("psql_as postgres {path}/run hadada -Atc \"SELECT family_name FROM patients\"")).lines().map(str::to_owned).collect()
+        shell(&format!(
+            "psql_as postgres {path}/run hadada -Atc \"SELECT family_name FROM patients\""
+        ))
+        .lines()
+        .map(str::to_owned)
+        .collect()
     }
 }
 
@@ -109,13 +162,22 @@ impl Drop for Box {
             server.wait().ok();
         }
         let (path, user) = (self.path(), self.user.clone());
-        Command::new("bash").arg("-c").arg(format!(". provisioning/lib.sh; cluster_stop {path}/postgres {user}")).current_dir(root()).status().ok();
+        Command::new("bash")
+            .arg("-c")
+            .arg(format!(
+                ". provisioning/lib.sh; cluster_stop {path}/postgres {user}"
+            ))
+            .current_dir(root())
+            .status()
+            .ok();
     }
 }
 
 fn client(place: &Box) -> reqwest::Client {
     let ca = std::fs::read(place.dir.path().join("tls/ca.pem")).unwrap();
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
     reqwest::Client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
         .redirect(reqwest::redirect::Policy::none())
@@ -126,7 +188,12 @@ fn client(place: &Box) -> reqwest::Client {
 
 async fn until_ready(place: &Box, client: &reqwest::Client) {
     let end = Instant::now() + Duration::from_secs(30);
-    while !client.get(format!("{}/readyz", place.url())).send().await.is_ok_and(|r| r.status().is_success()) {
+    while !client
+        .get(format!("{}/readyz", place.url()))
+        .send()
+        .await
+        .is_ok_and(|r| r.status().is_success())
+    {
         assert!(Instant::now() < end, "the server did not come back");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -141,15 +208,40 @@ enum Count {
 }
 
 /// Writes from eight clients until the kill, then restarts. Gives what was acknowledged and what is there.
-async fn under_load(place: &mut Box, count: Count, kill: impl FnOnce(&mut Box), restart: impl FnOnce(&mut Box)) -> (Vec<String>, std::collections::HashSet<String>) {
+async fn under_load(
+    place: &mut Box,
+    count: Count,
+    kill: impl FnOnce(&mut Box),
+    restart: impl FnOnce(&mut Box),
+) -> (Vec<String>, std::collections::HashSet<String>) {
     let client = client(place);
     until_ready(place, &client).await;
-    let signed_in = client.post(format!("{}/login", place.url())).form(&[("username", "reception"), ("password", "hadada-demo")]).send().await.unwrap();
-    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let signed_in = client
+        .post(format!("{}/login", place.url()))
+        .form(&[("username", "reception"), ("password", "hadada-demo")])
+        .send()
+        .await
+        .unwrap();
+    let cookie = signed_in.headers()["set-cookie"]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let (stop, answered) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..8 {
-        let (client, cookie, url, stop, answered) = (client.clone(), cookie.clone(), place.url(), stop.clone(), answered.clone());
+        let (client, cookie, url, stop, answered) = (
+            client.clone(),
+            cookie.clone(),
+            place.url(),
+            stop.clone(),
+            answered.clone(),
+        );
         writers.spawn(async move {
             let mut ledger = Vec::new();
             for n in 0.. {
@@ -190,28 +282,53 @@ async fn under_load(place: &mut Box, count: Count, kill: impl FnOnce(&mut Box), 
 }
 
 fn missing(acknowledged: &[String], there: &std::collections::HashSet<String>) -> Vec<String> {
-    acknowledged.iter().filter(|name| !there.contains(*name)).cloned().collect()
+    acknowledged
+        .iter()
+        .filter(|name| !there.contains(*name))
+        .cloned()
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_the_server_loses_nothing_that_was_acknowledged() {
     let mut place = Box::start();
-    let (acknowledged, there) = under_load(&mut place, Count::Answered, Box::kill_server, Box::serve).await;
+    let (acknowledged, there) =
+        under_load(&mut place, Count::Answered, Box::kill_server, Box::serve).await;
     assert!(acknowledged.len() >= 60);
-    assert_eq!(missing(&acknowledged, &there), Vec::<String>::new(), "lost of {}", acknowledged.len());
+    assert_eq!(
+        missing(&acknowledged, &there),
+        Vec::<String>::new(),
+        "lost of {}",
+        acknowledged.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_the_database_loses_nothing_that_was_acknowledged() {
     let mut place = Box::start();
-    let (acknowledged, there) = under_load(&mut place, Count::Answered, |p| p.kill_database(), |p| p.start_database()).await;
+    let (acknowledged, there) = under_load(
+        &mut place,
+        Count::Answered,
+        |p| p.kill_database(),
+        |p| p.start_database(),
+    )
+    .await;
     assert!(acknowledged.len() >= 60);
-    assert_eq!(missing(&acknowledged, &there), Vec::<String>::new(), "lost of {}", acknowledged.len());
+    assert_eq!(
+        missing(&acknowledged, &there),
+        Vec::<String>::new(),
+        "lost of {}",
+        acknowledged.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_an_acknowledgement_before_the_commit_does_lose_writes() {
     let mut place = Box::start();
-    let (acknowledged, there) = under_load(&mut place, Count::Sent, Box::kill_server, Box::serve).await;
-    assert!(!missing(&acknowledged, &there).is_empty(), "the test would not notice a lost write");
+    let (acknowledged, there) =
+        under_load(&mut place, Count::Sent, Box::kill_server, Box::serve).await;
+    assert!(
+        !missing(&acknowledged, &there).is_empty(),
+        "the test would not notice a lost write"
+    );
 }

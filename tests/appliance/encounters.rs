@@ -327,6 +327,13 @@ async fn two_tabs_get_both_sides_and_one_of_them_wins() {
         (Some(1), Some("sore"))
     );
     assert!(stale["detail"].as_str().unwrap().contains("Naledi Mokoena"));
+    let reads = "SELECT count(*) FROM audit_events WHERE reason = 'other side of a conflict' AND action = 'read' AND patient_id = $1";
+    let logged: i64 = sqlx::query_scalar(reads)
+        .bind(open.patient)
+        .fetch_one(&mut open.clinic.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(logged, 1, "the other side's words were shown");
     // Ten saves of one version at once: one is the next version, nine see it.
     let texts: Vec<Value> = (0..10)
         .map(|n| json!({ "subjective": format!("tab {n}") }))

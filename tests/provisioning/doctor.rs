@@ -96,6 +96,32 @@ async fn a_box_that_is_off_is_a_fault_and_not_an_error() {
 }
 
 #[tokio::test]
+async fn a_box_that_refuses_to_seal_is_a_fault() {
+    let home = Home::new().await;
+    listen(&home, "run/admin.sock", |_, _| {
+        let answer = json!({
+            "version": "0.1.0", "database": "ok", "migrations": "ok", "inference": "ok",
+            "audit": { "sealed": 0, "unsealed": 2, "refusal": "seals were removed or replaced" },
+        });
+        (200, answer.to_string())
+    });
+    let out = hadadactl(&["doctor", "--dir", home.dir(), "--port", "1"])
+        .await
+        .fault();
+    let mut lines = out.lines().skip_while(|line| {
+        !line.contains("FAULT audit sealing: hadada refuses to seal: seals were removed")
+    });
+    assert!(
+        lines
+            .nth(1)
+            .is_some_and(|line| line.contains("hadadactl audit verify")
+                && line.contains("information officer")),
+        "{out}"
+    );
+    assert!(out.contains("0 events sealed, 2 waiting"), "{out}");
+}
+
+#[tokio::test]
 async fn a_log_behind_its_head_is_a_fault() {
     use ed25519_dalek::SigningKey;
     use hadada_audit_log::{Head, Leaf, Seal};

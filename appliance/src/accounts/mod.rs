@@ -29,3 +29,6 @@ pub fn routes(limits: &Limits) -> Router<App> {
         .route("/logout", post(pages::sign_out))
         .route("/session", get(pages::current))
 }
+
+#[cfg(test)]
+crate::web::page_samples!(pages::LoginPage);

@@ -23,9 +23,7 @@ pub(super) struct ShowQuery {
 
 /// `accounts/login.html`.
 #[derive(serde::Serialize)]
-struct LoginPage {
-    csrf: &'static str,
-    idempotency_key: &'static str,
+pub(super) struct LoginPage {
     practice_name: &'static str,
     errors: BTreeMap<&'static str, String>,
     username: String,
@@ -38,8 +36,6 @@ const DEMO: &str = "This is the demo. Sign in as admin, reception, naledi, ayesh
 impl LoginPage {
     fn new(app: &App, next: &str) -> Self {
         Self {
-            csrf: "",
-            idempotency_key: "",
             practice_name: "",
             errors: BTreeMap::new(),
             username: String::new(),
@@ -53,8 +49,6 @@ impl Page for LoginPage {
     const TEMPLATE: &'static str = "accounts/login.html";
     fn samples() -> Vec<Self> {
         let plain = || Self {
-            csrf: "",
-            idempotency_key: "",
             practice_name: "",
             errors: BTreeMap::new(),
             username: String::new(),
@@ -131,8 +125,11 @@ pub(super) async fn sign_in(
     let (login, known) = if fits { (login, None) } else { (None, login) };
     let Some(login) = login else {
         if let Some(login) = known {
-            let (failures, locked) = rules::after_failure(login.failures, now);
-            store::set_failures(pool, &username, failures, locked).await?;
+            let before = store::count_failure(pool, &username).await?;
+            let (failures, locked) = rules::after_failure(before, now);
+            if locked.is_some() {
+                store::set_failures(pool, &username, failures, locked).await?;
+            }
             let event = AuditEvent::new(Action::Refuse, "Session")
                 .id(login.user.0)
                 .reason("wrong password");

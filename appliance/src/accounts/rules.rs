@@ -27,7 +27,8 @@ pub(super) fn locked_for(until: Option<OffsetDateTime>, now: OffsetDateTime) -> 
 pub(super) fn local_path(next: &str) -> &str {
     let local = next.starts_with('/')
         && !next.starts_with("//")
-        && !next.contains(['\\', '\r', '\n'])
+        // As browsers send paths. Some drop tabs and line ends, so that `/\t/` would become `//`.
+        && next.chars().all(|c| c.is_ascii_graphic() && c != '\\')
         && !next.starts_with("/log");
     if local { next } else { "/day" }
 }

@@ -31,6 +31,16 @@ pub(super) async fn login(pool: &PgPool, username: &str) -> Result<Option<Login>
     .await?)
 }
 
+/// Counts one more wrong password, however many are tried at once, and gives the number before it.
+pub(super) async fn count_failure(pool: &PgPool, username: &str) -> Result<i32> {
+    Ok(sqlx::query_scalar!(
+        r#"UPDATE logins SET failures = failures + 1 WHERE username = lower($1) RETURNING failures - 1 AS "before!""#,
+        username
+    )
+    .fetch_one(pool)
+    .await?)
+}
+
 pub(super) async fn set_failures(
     pool: &PgPool,
     username: &str,

@@ -131,11 +131,14 @@ fn id<T: std::str::FromStr>(problems: &mut Problems, field: &'static str, text: 
 }
 
 fn instant(problems: &mut Problems, field: &'static str, text: &str) -> Option<OffsetDateTime> {
-    let read = OffsetDateTime::parse(text.trim(), &Rfc3339);
+    let read = OffsetDateTime::parse(text.trim(), &Rfc3339)
+        .ok()
+        .and_then(|at| at.checked_to_offset(time::UtcOffset::UTC))
+        .filter(|at| (1900..2200).contains(&at.year()));
     problems.take(
         field,
-        read.map_err(
-            |_| "This is not a date and time that exists. Write it as 2026-11-24T10:45:00+02:00.",
+        read.ok_or(
+            "This is not a date and time that exists. Write it as 2026-11-24T10:45:00+02:00.",
         ),
     )
 }
@@ -197,7 +200,7 @@ pub(super) async fn create_appointment(
         session_type: Some(session_type),
         patient,
         practitioner,
-        start: start.to_offset(time::UtcOffset::UTC),
+        start,
         minutes: body.duration_minutes.or(between),
         reason,
         payer_tag: String::new(),

@@ -389,6 +389,12 @@ async fn try_status(
             "{} has a visit in this booking, so it can't be called off. Open the visit instead.",
             visit.name()
         );
+        let refused = AuditEvent::new(Action::Refuse, "Appointment")
+            .id(id.0)
+            .patient(visit.patient_id)
+            .reason("has a visit");
+        tx.record(refused).await?;
+        tx.commit().await?;
         return Err(Error::conflict(words).into());
     }
     let storing = |error| Refusal::storing(error, &old);

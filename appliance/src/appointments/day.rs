@@ -12,7 +12,7 @@ use super::rules;
 use super::slots::{minute, minute_text};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::ids::{PatientId, PractitionerId, WaitingId};
+use crate::ids::{AppointmentId, PatientId, PractitionerId, WaitingId};
 use crate::web::{App, Page, Permission, Query, Session, Shell, html};
 
 #[derive(Debug, serde::Deserialize)]
@@ -230,7 +230,7 @@ fn sample_column() -> Column {
             href: Some("/appointments/new".into()),
         }],
         blocks: vec![Block {
-            id: crate::ids::AppointmentId(uuid::Uuid::nil()),
+            id: AppointmentId(uuid::Uuid::from_u128(1)),
             version: 1,
             practitioner_id: PractitionerId(uuid::Uuid::nil()),
             start: "12:00".into(),
@@ -272,7 +272,10 @@ impl Page for DayPage {
             hidden_columns: 1,
             panels: sample_panels(),
             lines: vec![Line {
-                card: Card::sample("done", "completed"),
+                card: Card {
+                    id: AppointmentId(uuid::Uuid::max()),
+                    ..Card::sample("done", "completed")
+                },
                 practitioner: "Naledi Mokoena".into(),
                 room: "Room 1".into(),
                 patient_href: None,

@@ -344,11 +344,7 @@ pub(super) async fn create(
             Ok((StatusCode::CREATED, card(&app, &session, &made, date)?).into_response())
         }
         Err(error) => {
-            let (status, mut errors) = by_field(error)?;
-            // The form has a day beside the time; a rule about either stands at the time.
-            if let Some(text) = errors.remove("date") {
-                errors.entry("start".into()).or_insert(text);
-            }
+            let (status, errors) = by_field(error)?;
             Ok((
                 status,
                 html(&app, &new_page(&app, &session, form, errors).await?)?,

@@ -91,34 +91,14 @@ pub fn api_routes() -> OpenApiRouter<App> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::web::{Page, Templates};
-
-    fn renders<P: Page>() {
-        let templates = Templates::new(&[TEMPLATES]).unwrap();
-        let samples = P::samples();
-        assert!(!samples.is_empty());
-        for sample in samples {
-            let text = templates.render(&sample).unwrap();
-            assert!(
-                !text.contains("style="),
-                "{}: the security policy forbids style attributes",
-                P::TEMPLATE
-            );
-        }
-    }
-
-    #[test]
-    fn every_page_renders_its_samples() {
-        renders::<day::DayPage>();
-        renders::<day::PanelsPage>();
-        renders::<card_pages::CardPage>();
-        renders::<forms::NewPage>();
-        renders::<slot_pages::SlotsPage>();
-        renders::<forms::BlockPage>();
-        renders::<changes::CancelPage>();
-        renders::<changes::ParticipantsPage>();
-        renders::<waiting_pages::WaitingPage>();
-    }
-}
+crate::web::page_samples!(
+    day::DayPage,
+    day::PanelsPage,
+    card_pages::CardPage,
+    forms::NewPage,
+    slot_pages::SlotsPage,
+    forms::BlockPage,
+    changes::CancelPage,
+    changes::ParticipantsPage,
+    waiting_pages::WaitingPage
+);

@@ -152,9 +152,7 @@ pub fn outside_hours_words(name: &str, date: Date, hours: &[WorkingHours]) -> St
 /// # Errors
 /// A sentence for the field.
 pub fn parse_date(text: &str) -> Result<Date, &'static str> {
-    let form = time::macros::format_description!("[year]-[month]-[day]");
-    Date::parse(text.trim(), form)
-        .map_err(|_| "This is not a day of the calendar. Write it as 2026-11-24.")
+    clock::parse_day(text).ok_or("This is not a day of the calendar. Write it as 2026-11-24.")
 }
 
 /// Reads a time of the day as people type it: `10:45`, `9:05`, `9h05`, `905`, `9`.

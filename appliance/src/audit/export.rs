@@ -1,11 +1,14 @@
 //! The whole log as NDJSON, for `hadadactl audit export` over the admin socket.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use hadada_audit_log::ExportWriter;
 use sqlx::{Postgres, Transaction};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use uuid::Uuid;
 
 use super::{Sealer, store};
 use crate::clock::Clock;
@@ -49,7 +52,8 @@ async fn write(db: &Db, clock: &Clock, sealer: &Sealer, sender: &Sender) -> Resu
     let (mut writer, header) =
         ExportWriter::start(&sealer.public_key(), store::micros(clock.now()));
     send(sender, header).await?;
-    let mut after = 0;
+    // From below the first, so that a seal slipped in under it shows.
+    let mut after = i64::MIN;
     loop {
         let seals = store::seals_after(&mut tx, Some(after), 100).await?;
         if seals.is_empty() {
@@ -67,21 +71,20 @@ async fn write(db: &Db, clock: &Clock, sealer: &Sealer, sender: &Sender) -> Resu
             }
         }
     }
-    for event in store::unsealed(&mut tx, i32::MAX).await? {
+    let waiting = store::unsealed(&mut tx, i32::MAX).await?;
+    let known: HashSet<Uuid> = waiting.iter().map(|event| event.id).collect();
+    for event in waiting {
         send(sender, writer.unsealed(&event)).await?;
+    }
+    // An event put in by hand, or taken off the list of those that wait, would otherwise show on pages and not here.
+    for practice in store::practices(&mut tx).await? {
+        for event in store::without_seal(&mut tx, practice).await? {
+            if !known.contains(&event.id) {
+                send(sender, writer.unsealed(&event)).await?;
+            }
+        }
     }
     send(sender, writer.finish()).await?;
     tx.rollback().await?;
     Ok(())
-}
-
-impl Sealer {
-    /// How far sealing has come.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn state(db: &Db) -> Result<super::SealingState> {
-        let mut connection = db.records.acquire().await?;
-        store::state(&mut connection).await
-    }
 }

@@ -5,13 +5,14 @@
 
 mod export;
 mod pages;
+mod refusals;
 mod sealer;
 mod store;
 mod words;
 
 pub use export::export;
+pub use refusals::record_refusals;
 pub use sealer::{Sealer, SealingState};
-pub use store::{Waiting, waiting};
 
 use axum::Router;
 use axum::routing::get;
@@ -31,3 +32,6 @@ pub fn routes() -> Router<App> {
         .route("/patients/{id}/audit", get(pages::patient))
         .route("/admin/audit", get(pages::overview))
 }
+
+#[cfg(test)]
+crate::web::page_samples!(pages::PatientAudit, pages::Overview);

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use time::{Date, OffsetDateTime, Time};
+use time::{OffsetDateTime, Time};
 use uuid::Uuid;
 
 use super::store::{self, Entry, Filter};
@@ -81,7 +81,7 @@ impl Row {
 
 /// `audit/patient.html`.
 #[derive(serde::Serialize)]
-struct PatientAudit {
+pub(super) struct PatientAudit {
     shell: Shell,
     patient: Uuid,
     name: String,
@@ -114,7 +114,7 @@ struct Person {
 
 /// `audit/overview.html`.
 #[derive(serde::Serialize)]
-struct Overview {
+pub(super) struct Overview {
     shell: Shell,
     asked: Asked,
     /// Empty: this page takes no wrong filters, but the fields' macros look.
@@ -275,17 +275,16 @@ fn read(asked: &Asked) -> Result<Filter> {
                 .map_err(|_| "Choose a patient from the list."),
         );
     }
-    if let Some(date) = given(&asked.date) {
-        let format = time::macros::format_description!("[year]-[month]-[day]");
-        if let Some(day) = problems.take(
+    if let Some(date) = given(&asked.date)
+        && let Some(day) = problems.take(
             "date",
-            Date::parse(&date, format).map_err(|_| "Write the date as 2026-11-24."),
-        ) {
-            filter.from = Some(clock::instant(day, Time::MIDNIGHT));
-            filter.until = day
-                .next_day()
-                .map(|next| clock::instant(next, Time::MIDNIGHT));
-        }
+            clock::parse_day(&date).ok_or("Write the date as 2026-11-24."),
+        )
+    {
+        filter.from = Some(clock::instant(day, Time::MIDNIGHT));
+        filter.until = day
+            .next_day()
+            .map(|next| clock::instant(next, Time::MIDNIGHT));
     }
     problems.check()?;
     Ok(filter)
@@ -304,7 +303,9 @@ fn before(cursor: &str) -> Result<Option<(OffsetDateTime, Uuid)>> {
     let (micros, id) = cursor.split_once('.').ok_or_else(wrong)?;
     let micros: i64 = micros.parse().map_err(|_| wrong())?;
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
-        .map_err(|_| wrong())?;
+        .ok()
+        .filter(|at| (1900..2200).contains(&at.year()))
+        .ok_or_else(wrong)?;
     Ok(Some((at, id.parse().map_err(|_| wrong())?)))
 }
 
@@ -330,16 +331,5 @@ mod tests {
             .is_err()
         );
         assert!(before("x.y").is_err());
-    }
-
-    #[test]
-    fn every_form_of_the_pages_renders() {
-        let templates = crate::web::Templates::new(&[super::super::TEMPLATES]).unwrap();
-        for page in PatientAudit::samples() {
-            templates.render(&page).unwrap();
-        }
-        for page in Overview::samples() {
-            templates.render(&page).unwrap();
-        }
     }
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use hadada_audit_log::head::{HeadError, NotContinued};
 use hadada_audit_log::{Event, Head, Leaf, Seal};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +34,8 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
-/// How far sealing has come.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+/// How far sealing has come, and whether it goes on.
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct SealingState {
     /// Events under a seal.
     pub sealed: i64,
@@ -42,6 +44,31 @@ pub struct SealingState {
     /// When the newest seal was made, UTC.
     #[serde(with = "time::serde::rfc3339::option")]
     pub sealed_at: Option<OffsetDateTime>,
+    /// Events of every practice that wait for their seal.
+    pub unsealed: i64,
+    /// When the oldest of them happened, UTC.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub oldest_unsealed: Option<OffsetDateTime>,
+    /// Why nothing is sealed, where the log was tampered with.
+    pub refusal: Option<String>,
+}
+
+/// Why nothing may be sealed on the chain as it stands: a new signature would cover up what happened to it.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    NotContinued(#[from] NotContinued),
+    #[error("the head file {} can't be trusted: {cause}", path.display())]
+    Head { path: PathBuf, cause: HeadError },
+    #[error("the head file {} can't be read although seals exist: {cause}", path.display())]
+    NoHead {
+        path: PathBuf,
+        cause: std::io::Error,
+    },
+    #[error("this box did not sign the newest seal in the database, {seq}")]
+    Forged { seq: i64 },
+    #[error("seal {seq} in the database is not the one that the head outside the database names")]
+    Replaced { seq: i64 },
 }
 
 impl Sealer {
@@ -80,8 +107,11 @@ impl Sealer {
             tx.rollback().await?;
             return Ok(0);
         }
-        let previous = store::newest_seal(&mut tx).await?;
-        self.check_head(previous.as_ref()).await?;
+        let head = self.read_head().await;
+        let previous = match self.newest_trusted(&mut tx, head).await? {
+            Ok(newest) => newest,
+            Err(refusal) => return Err(Error::internal(refusal)),
+        };
         let practices: std::collections::HashMap<uuid::Uuid, uuid::Uuid> =
             rows.iter().map(|e| (e.id, e.practice_id)).collect();
         let mut leaves: Vec<Leaf> = rows
@@ -102,19 +132,66 @@ impl Sealer {
         Ok(leaves.len())
     }
 
-    /// Refuses to seal on a chain that does not continue the head outside Postgres: sealing on would hide a cut tail.
-    async fn check_head(&self, newest: Option<&Seal>) -> Result<()> {
-        match tokio::fs::read_to_string(&self.head).await {
-            Ok(json) => {
-                let head = Head::from_json(&json, &self.public_key()).map_err(Error::internal)?;
-                head.check_continued_by(newest).map_err(Error::internal)
+    /// The newest seal, if the chain continues the head outside Postgres: sealing on anything else would hide a cut tail.
+    async fn newest_trusted(
+        &self,
+        conn: &mut PgConnection,
+        head: std::io::Result<String>,
+    ) -> Result<Result<Option<Seal>, Refusal>> {
+        let newest = store::newest_seal(conn).await?;
+        let path = || self.head.clone();
+        let json = match head {
+            Ok(json) => json,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && newest.is_none() => {
+                return Ok(Ok(None));
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && newest.is_none() => Ok(()),
-            Err(e) => Err(Error::internal(format!(
-                "the head file {} can't be read although seals exist: {e}",
-                self.head.display()
-            ))),
+            Err(cause) => {
+                return Ok(Err(Refusal::NoHead {
+                    path: path(),
+                    cause,
+                }));
+            }
+        };
+        let head = match Head::from_json(&json, &self.public_key()) {
+            Ok(head) => head,
+            Err(cause) => {
+                return Ok(Err(Refusal::Head {
+                    path: path(),
+                    cause,
+                }));
+            }
+        };
+        if let Err(refusal) = head.check_continued_by(newest.as_ref()) {
+            return Ok(Err(refusal.into()));
         }
+        if let Some(Seal { seq, .. }) = newest
+            .as_ref()
+            .filter(|seal| !seal.is_signed_by(&self.public_key()))
+        {
+            return Ok(Err(Refusal::Forged { seq: *seq }));
+        }
+        // Where the database is ahead of the head, what the head has seen must still be there.
+        let seen = store::seals_after(conn, Some(head.seq - 1), 1).await?.pop();
+        if seen.is_none_or(|seal| seal.seq != head.seq || seal.hash() != head.seal) {
+            return Ok(Err(Refusal::Replaced { seq: head.seq }));
+        }
+        Ok(Ok(newest))
+    }
+
+    async fn read_head(&self) -> std::io::Result<String> {
+        tokio::fs::read_to_string(&self.head).await
+    }
+
+    /// How far sealing has come, and why it does not go on if it does not.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn state(&self) -> Result<SealingState> {
+        // The head first: meanwhile the chain may only grow past it.
+        let head = self.read_head().await;
+        let mut connection = self.db.records.acquire().await?;
+        let refusal = self.newest_trusted(&mut connection, head).await?.err();
+        store::state(&mut connection, refusal.map(|r| r.to_string())).await
     }
 
     /// Replaces the head file so that a power cut leaves the old or the new one, never half.

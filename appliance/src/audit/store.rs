@@ -56,6 +56,44 @@ pub(super) async fn unsealed(conn: &mut PgConnection, limit: i32) -> Result<Vec<
         .collect())
 }
 
+/// Every practice that has log-ins.
+pub(super) async fn practices(conn: &mut PgConnection) -> Result<Vec<Uuid>> {
+    Ok(
+        sqlx::query_scalar!("SELECT DISTINCT practice_id FROM logins ORDER BY practice_id")
+            .fetch_all(conn)
+            .await?,
+    )
+}
+
+/// A practice's events that no seal covers, whether or not they are on the list of those that wait.
+pub(super) async fn without_seal(conn: &mut PgConnection, practice: Uuid) -> Result<Vec<Event>> {
+    sqlx::query!("SELECT open_scope($1, 'audit export')", practice)
+        .execute(&mut *conn)
+        .await?;
+    let rows = sqlx::query!(
+        "SELECT practice_id, id, at, actor, action, entity, entity_id, patient_id, reason, shown, change FROM audit_events e
+         WHERE NOT EXISTS (SELECT FROM audit_leaves l WHERE l.event_id = e.id) ORDER BY at, id"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| Event {
+            id: r.id,
+            practice_id: r.practice_id,
+            at_micros: micros(r.at),
+            actor: r.actor,
+            action: r.action,
+            entity: r.entity,
+            entity_id: r.entity_id,
+            patient_id: r.patient_id,
+            reason: r.reason,
+            shown: r.shown,
+            change: r.change.map(Change::Ciphertext),
+        })
+        .collect())
+}
+
 /// The end of the chain.
 pub(super) async fn newest_seal(conn: &mut PgConnection) -> Result<Option<Seal>> {
     Ok(seals_after(conn, None, 1).await?.pop())
@@ -176,45 +214,24 @@ pub(super) async fn sealed(conn: &mut PgConnection, seq: i64) -> Result<Vec<Seal
 }
 
 /// How far sealing has come.
-pub(super) async fn state(conn: &mut PgConnection) -> Result<SealingState> {
-    let row =
+pub(super) async fn state(
+    conn: &mut PgConnection,
+    refusal: Option<String>,
+) -> Result<SealingState> {
+    let newest =
         sqlx::query!("SELECT seq, total, sealed_at FROM audit_seals ORDER BY seq DESC LIMIT 1")
-            .fetch_optional(conn)
+            .fetch_optional(&mut *conn)
             .await?;
-    Ok(row.map_or(
-        SealingState {
-            sealed: 0,
-            seq: 0,
-            sealed_at: None,
-        },
-        |r| SealingState {
-            sealed: r.total,
-            seq: r.seq,
-            sealed_at: Some(r.sealed_at),
-        },
-    ))
-}
-
-/// What waits for its seal.
-#[derive(Clone, Copy, Debug)]
-pub struct Waiting {
-    /// Events of every practice.
-    pub events: i64,
-    /// When the oldest of them happened.
-    pub oldest: Option<OffsetDateTime>,
-}
-
-/// What waits for its seal now.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn waiting(db: &crate::db::Db) -> Result<Waiting> {
-    let row = sqlx::query!(r#"SELECT events AS "events!", oldest FROM audit_waiting()"#)
-        .fetch_one(&db.records)
+    let waiting = sqlx::query!(r#"SELECT events AS "events!", oldest FROM audit_waiting()"#)
+        .fetch_one(conn)
         .await?;
-    Ok(Waiting {
-        events: row.events,
-        oldest: row.oldest,
+    Ok(SealingState {
+        sealed: newest.as_ref().map_or(0, |n| n.total),
+        seq: newest.as_ref().map_or(0, |n| n.seq),
+        sealed_at: newest.map(|n| n.sealed_at),
+        unsealed: waiting.events,
+        oldest_unsealed: waiting.oldest,
+        refusal,
     })
 }
 

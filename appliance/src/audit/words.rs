@@ -21,6 +21,7 @@ fn thing(entity: &str) -> &str {
         "Organization" => "the practice's details",
         "Practitioner" => "a practitioner",
         "User" => "a user",
+        "Device" => "the state of the box",
         other => other,
     }
 }

@@ -44,24 +44,4 @@ pub fn api_routes() -> OpenApiRouter<App> {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::web::Page;
-
-    fn render<P: Page>() {
-        let templates = crate::web::Templates::new(&[super::TEMPLATES]).unwrap();
-        for sample in P::samples() {
-            let text = templates.render(&sample).unwrap();
-            assert!(
-                !text.contains("style=") && !text.contains(" onclick"),
-                "the security policy forbids inline code: {}",
-                P::TEMPLATE
-            );
-        }
-    }
-
-    #[test]
-    fn every_form_of_every_page_renders() {
-        render::<super::pages::ListPage>();
-        render::<super::pages::InvoicePage>();
-    }
-}
+crate::web::page_samples!(pages::ListPage, pages::InvoicePage);

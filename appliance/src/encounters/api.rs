@@ -133,11 +133,10 @@ pub(super) async fn list(
     {
         problems.add("status", "A visit is in-progress or finished.");
     }
-    let form = time::macros::format_description!("[year]-[month]-[day]");
     let day = query.date.as_deref().and_then(|d| {
         problems.take(
             "date",
-            Date::parse(d, &form).map_err(|_| "Give the day as a date, such as 2026-11-24."),
+            clock::parse_day(d).ok_or("Give the day as a date, such as 2026-11-24."),
         )
     });
     problems.check()?;

@@ -66,3 +66,15 @@ pub fn api_routes() -> OpenApiRouter<App> {
         .routes(routes!(api::sign))
         .routes(routes!(api::draft))
 }
+
+#[cfg(test)]
+crate::web::page_samples!(
+    view::VisitPage,
+    view::PrintPage,
+    view::NotesPage,
+    view::ScoreForm,
+    view::TrendsPart,
+    view::SentencePart,
+    view::StatementsPart,
+    view::UnusedPart
+);

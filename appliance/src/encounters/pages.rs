@@ -53,7 +53,7 @@ pub(super) async fn allow(
         Err(refused) => refused,
     };
     refuse(app, session, id, "role").await?;
-    Err(refused)
+    Err(refused.logged())
 }
 
 async fn refuse(
@@ -85,7 +85,7 @@ pub(super) async fn noted<T>(
     if let Err(Error::Forbidden(_)) = &result {
         refuse(app, session, Some(id), "not the visit's practitioner").await?;
     }
-    result
+    result.map_err(Error::logged)
 }
 
 /// The frame, with the number of the reader's own unsigned notes.
@@ -385,12 +385,33 @@ pub(super) async fn save_note(
     let result = visit
         .save(&mut tx, &key, Writer::from(session), change, wall_clock)
         .await;
-    if result.is_ok() {
-        tx.commit().await?;
-        return result;
+    settle(app, session, tx, &visit, result).await
+}
+
+/// Ends the transaction of a change of the note as its result asks. Whoever is shown the other side of a conflict has read it.
+async fn settle<T>(
+    app: &App,
+    session: &Session,
+    mut tx: PracticeTx,
+    visit: &Visit,
+    result: Result<T>,
+) -> Result<T> {
+    match &result {
+        Ok(_) => {}
+        // A conflict is found before anything is written.
+        Err(Error::Conflict {
+            theirs: Some(_), ..
+        }) => {
+            tx.record(visit.event(Action::Read, "Note", "other side of a conflict"))
+                .await?;
+        }
+        Err(_) => {
+            drop(tx);
+            return noted(app, session, visit.id, result).await;
+        }
     }
-    drop(tx);
-    noted(app, session, id, result).await
+    tx.commit().await?;
+    result
 }
 
 /// What a draft is made from: the text given, or the note's own lines.
@@ -471,12 +492,7 @@ pub(super) async fn sign_note(
     let result = visit
         .sign(&mut tx, &key, Writer::from(session), version, wall_clock)
         .await;
-    if result.is_ok() {
-        tx.commit().await?;
-        return result;
-    }
-    drop(tx);
-    noted(app, session, id, result).await
+    settle(app, session, tx, &visit, result).await
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -357,17 +357,17 @@ impl Visit {
         id: Uuid,
         text: &str,
     ) -> Result<()> {
+        if self.signature.is_none() {
+            return Err(Error::conflict(
+                "This note is not signed yet: write in the note itself. Addenda are for signed notes.",
+            ));
+        }
         let mut problems = Problems::new();
         check_text(&mut problems, "text", "The addendum", text, SECTION_LIMIT);
         if text.trim().is_empty() {
             problems.add("text", "The addendum is empty. Write what you want to add.");
         }
         problems.check()?;
-        if self.signature.is_none() {
-            return Err(Error::conflict(
-                "This note is not signed yet: write in the note itself. Addenda are for signed notes.",
-            ));
-        }
         let body = key.seal_text(Place::new("note_addenda.body", id), text)?;
         let (practice, now) = (tx.practice(), tx.now());
         store::insert_addendum(tx.conn(), practice, id, self.id, author, now, &body).await?;
@@ -431,9 +431,8 @@ impl Visit {
 
 /// A day as the browser's date field sends it, not after today.
 fn read_day(text: &str, today: Date) -> Result<Date, &'static str> {
-    let form = time::macros::format_description!("[year]-[month]-[day]");
-    let day = Date::parse(text.trim(), &form)
-        .map_err(|_| "Give the day of the test as a date, such as 2026-11-24.")?;
+    let day =
+        clock::parse_day(text).ok_or("Give the day of the test as a date, such as 2026-11-24.")?;
     if day > today {
         return Err("The day of the test is in the future.");
     }

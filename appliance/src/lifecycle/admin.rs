@@ -102,7 +102,7 @@ async fn audit_export(State(admin): State<Admin>) -> Response {
 
 async fn status(State(admin): State<Admin>) -> Response {
     let schema = admin.app.db.schema_is_current().await;
-    let audit = Sealer::state(&admin.app.db).await.ok();
+    let audit = admin.sealer.state().await.ok();
     Json(serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "database": if schema.is_ok() { "ok" } else { "down" },

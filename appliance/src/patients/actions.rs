@@ -12,7 +12,7 @@ use crate::db::{Action, AuditEvent, PracticeTx, constraint_is};
 use crate::error::{Error, Result};
 use crate::ids::{PatientId, PracticeId, UserId};
 use crate::keys::{PatientKey, Place};
-use crate::web::{App, FormId, Session, claim};
+use crate::web::{App, FormId, Session, claim, made};
 
 /// Names the index that refuses an identity number twice.
 const IDENTITY_INDEX: &str = "patients_identity";
@@ -201,19 +201,23 @@ pub(super) async fn register(
     confirmed: bool,
 ) -> Result<Registered> {
     let mut tx = app.begin(session).await?;
+    let index = blind(app, &tx, &person.identity).await?;
+    let found = store::candidates(tx.conn(), person, index.as_deref()).await?;
+    let same_number = found.iter().any(|c| c.why == SameAs::Identity);
+    if !found.is_empty() && (same_number || !confirmed) {
+        // The one found may be whom this same form made a moment ago. Else its key stays free for the next try.
+        if let Some(form) = form
+            && let Some(earlier) = made(&mut tx, session, form, "patient").await?
+        {
+            return Ok(Registered::Patient(PatientId(earlier)));
+        }
+        return show_duplicates(tx, found).await;
+    }
     let id = PatientId::random();
     if let Some(form) = form
         && let Some(earlier) = claim(&mut tx, session, form, "patient", id.0).await?
     {
         return Ok(Registered::Patient(PatientId(earlier)));
-    }
-    let index = blind(app, &tx, &person.identity).await?;
-    let found = store::candidates(tx.conn(), person, index.as_deref()).await?;
-    let same_number = found.iter().any(|c| c.why == SameAs::Identity);
-    if !found.is_empty() && (same_number || !confirmed) {
-        // Rolls back, so that the form's key stays free for the next try.
-        drop(tx);
-        return show_duplicates(app, session, found).await;
     }
     match add(&mut tx, app, session.user_id, id, person, allergies).await {
         Ok(()) => {
@@ -225,23 +229,19 @@ pub(super) async fn register(
             drop(tx);
             let mut tx = app.begin(session).await?;
             let found = store::candidates(tx.conn(), person, index.as_deref()).await?;
-            drop(tx);
-            show_duplicates(app, session, found).await
+            show_duplicates(tx, found).await
         }
         Err(other) => Err(other),
     }
 }
 
-/// Being told of somebody is a look at them, and is logged.
-async fn show_duplicates(
-    app: &App,
-    session: &Session,
-    found: Vec<Candidate>,
-) -> Result<Registered> {
+/// Being told of somebody is a look at them, and is logged with it.
+async fn show_duplicates(mut tx: PracticeTx, found: Vec<Candidate>) -> Result<Registered> {
     let event = AuditEvent::new(Action::Read, "Patient")
         .shown(found.iter().map(|c| c.id.0))
         .reason("possible duplicates");
-    app.begin_with(session, event).await?.commit().await?;
+    tx.record(event).await?;
+    tx.commit().await?;
     Ok(Registered::Duplicates(found))
 }
 
@@ -321,9 +321,8 @@ pub(super) async fn change(
             drop(tx);
             let mut tx = app.begin(session).await?;
             let mut found = store::candidates(tx.conn(), person, index.as_deref()).await?;
-            drop(tx);
             found.retain(|c| c.why == SameAs::Identity);
-            show_duplicates(app, session, found.clone()).await?;
+            show_duplicates(tx, found.clone()).await?;
             Ok(Changed::Taken(found))
         }
         Err(error) => Err(error.into()),

@@ -252,7 +252,18 @@ impl PatientInput {
         let allergies: Vec<NewAllergy> = self
             .allergies
             .iter()
-            .map(|a| NewAllergy::check(&mut problems, &a.substance, &a.reaction))
+            .enumerate()
+            .map(|(at, a)| {
+                let mut own = Problems::new();
+                let allergy = NewAllergy::check(&mut own, &a.substance, &a.reaction);
+                for problem in own.into_fields() {
+                    problems.add(
+                        format!("allergies[{at}].{}", problem.field),
+                        problem.message,
+                    );
+                }
+                allergy
+            })
             .collect();
         let answer = match (self.allergy_state.as_deref(), allergies.is_empty()) {
             (None | Some("known"), false) => AllergyAnswer::Known(allergies),

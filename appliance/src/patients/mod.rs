@@ -76,26 +76,9 @@ fn file_number(number: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::web::Page;
-
-    fn render<P: Page>() {
-        let templates = crate::web::Templates::new(&[super::TEMPLATES]).unwrap();
-        for sample in P::samples() {
-            let text = templates.render(&sample).unwrap();
-            assert!(
-                !text.contains("style=") && !text.contains(" onclick"),
-                "the security policy forbids inline code: {}",
-                P::TEMPLATE
-            );
-        }
-    }
-
-    #[test]
-    fn every_form_of_every_page_renders() {
-        render::<super::pages::ListPage>();
-        render::<super::pages::FindFragment>();
-        render::<super::pages::FormPage>();
-        render::<super::record::RecordPage>();
-    }
-}
+crate::web::page_samples!(
+    pages::ListPage,
+    pages::FindFragment,
+    pages::FormPage,
+    record::RecordPage
+);

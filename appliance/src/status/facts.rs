@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use sysinfo::{DiskRefreshKind, Disks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use time::OffsetDateTime;
 
-use crate::audit::{Sealer, SealingState, Waiting, waiting};
+use crate::audit::{Sealer, SealingState};
 use crate::error::{Error, Result};
 use crate::inference::Health;
 use crate::web::App;
@@ -44,7 +44,7 @@ pub(super) struct Process {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub database: Option<Database>,
-    pub audit: Option<(SealingState, Waiting)>,
+    pub audit: Option<SealingState>,
     pub inference: Health,
     pub disks: Vec<Disk>,
     pub process: Process,
@@ -113,8 +113,11 @@ async fn database(pool: &PgPool, app: &App) -> Result<Database> {
     })
 }
 
-async fn sealing(app: &App) -> Result<(SealingState, Waiting)> {
-    Ok((Sealer::state(&app.db).await?, waiting(&app.db).await?))
+async fn sealing(app: &App) -> Result<SealingState> {
+    let (db, config) = (app.db.clone(), &app.config);
+    Sealer::load(db, app.clock.clone(), &config.audit_key, &config.audit_head)?
+        .state()
+        .await
 }
 
 async fn certificate_end(path: &Path) -> Result<OffsetDateTime> {

@@ -52,6 +52,10 @@ pub(super) fn install() {
             "hadada_audit_unsealed",
             "Audit events that wait for their seal."
         );
+        describe_gauge!(
+            "hadada_audit_refused",
+            "1 when nothing is sealed, because the log was tampered with."
+        );
         describe_gauge!("hadada_audit_sealed", "Audit events under a seal.");
         describe_gauge!(
             "hadada_inference_state",
@@ -160,16 +164,21 @@ fn gauge(facts: &Facts) {
         &[],
         u64::from(facts.database.is_some()),
     );
-    if let Some((sealed, waiting)) = &facts.audit {
+    if let Some(audit) = &facts.audit {
         set(
             "hadada_audit_sealed",
             &[],
-            u64::try_from(sealed.sealed).unwrap_or_default(),
+            u64::try_from(audit.sealed).unwrap_or_default(),
         );
         set(
             "hadada_audit_unsealed",
             &[],
-            u64::try_from(waiting.events).unwrap_or_default(),
+            u64::try_from(audit.unsealed).unwrap_or_default(),
+        );
+        set(
+            "hadada_audit_refused",
+            &[],
+            u64::from(audit.refusal.is_some()),
         );
     }
     for state in ["starting", "ready", "degraded", "down"] {

@@ -26,3 +26,6 @@ pub fn routes() -> Router<App> {
         .route("/admin/facts", get(pages::facts))
         .route("/metrics", get(meter::metrics))
 }
+
+#[cfg(test)]
+crate::web::page_samples!(pages::BoxPage, pages::FactsFragment);

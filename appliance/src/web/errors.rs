@@ -16,6 +16,17 @@ struct Carried {
     fields: Vec<FieldError>,
     theirs: Option<serde_json::Value>,
     retry_after: Option<u64>,
+    /// A refusal that the audit log does not have yet.
+    unlogged: bool,
+}
+
+/// Whether a response refuses somebody, and the audit log does not have it yet.
+#[must_use]
+pub fn is_unlogged_refusal(response: &Response) -> bool {
+    response
+        .extensions()
+        .get::<Carried>()
+        .is_some_and(|carried| carried.unlogged)
 }
 
 impl IntoResponse for Error {
@@ -31,6 +42,7 @@ impl IntoResponse for Error {
             fields: Vec::new(),
             theirs: None,
             retry_after: None,
+            unlogged: matches!(self, Self::Forbidden(_)),
         };
         match self {
             Self::Invalid(fields) => carried.fields = fields,
@@ -81,12 +93,19 @@ pub async fn render_errors(State(app): State<App>, request: Request, next: Next)
         None if (status.is_client_error() || status.is_server_error())
             && !is_rendered(&response) =>
         {
+            // An id in the address that is none: nothing is there.
+            let status = if status == StatusCode::BAD_REQUEST {
+                StatusCode::NOT_FOUND
+            } else {
+                status
+            };
             Carried {
                 status,
                 detail: plain_words(status).into(),
                 fields: Vec::new(),
                 theirs: None,
                 retry_after: None,
+                unlogged: false,
             }
         }
         None => return response,
@@ -229,3 +248,6 @@ impl Page for ErrorPage {
         ]
     }
 }
+
+#[cfg(test)]
+super::page_samples!(ErrorPage);

@@ -36,18 +36,30 @@ pub async fn claim(
     if ours.rows_affected() == 1 {
         return Ok(None);
     }
+    made(tx, session, key, action).await
+}
+
+/// What this form made when it was sent before, without taking its key.
+///
+/// # Errors
+/// As for [`claim`].
+pub async fn made(
+    tx: &mut PracticeTx,
+    session: &Session,
+    key: FormId,
+    action: &str,
+) -> Result<Option<Uuid>> {
     let earlier = sqlx::query!(
         "SELECT action, entity_id FROM idempotency_keys WHERE user_id = $1 AND key = $2",
         session.user_id.0,
         key
     )
-    .fetch_one(tx.conn())
+    .fetch_optional(tx.conn())
     .await?;
-    if earlier.action == action {
-        Ok(Some(earlier.entity_id))
-    } else {
-        Err(Error::conflict(
+    match earlier {
+        Some(earlier) if earlier.action != action => Err(Error::conflict(
             "This form's key was already used for something else. Open the form again and send it once more.",
-        ))
+        )),
+        earlier => Ok(earlier.map(|e| e.entity_id)),
     }
 }

@@ -10,14 +10,19 @@ mod limits;
 mod page;
 mod session;
 
+#[cfg(test)]
+pub(crate) use errors::page_samples as error_samples;
+
 pub use assets::serve as serve_asset;
-pub use errors::render_errors;
+pub use errors::{is_unlogged_refusal, render_errors};
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
 pub use headers::{SECURITY_POLICY, security_headers};
-pub use idempotency::claim;
+pub use idempotency::{claim, made};
 pub use limits::Limits;
 pub use page::{Page, Shell, Templates, html};
+#[cfg(test)]
+pub(crate) use page::{RenderedSample, page_samples, render_samples};
 pub use session::{
     COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie,
     token_hash,

@@ -28,7 +28,7 @@ impl std::fmt::Debug for Templates {
 }
 
 /// Templates of the shell itself.
-const SHELL: [(&str, &str); 8] = [
+const SHELL: [(&str, &str); 7] = [
     ("base.html", include_str!("base.html")),
     (
         "components/macros.html",
@@ -51,7 +51,6 @@ const SHELL: [(&str, &str); 8] = [
         include_str!("components/draft.html"),
     ),
     ("web/error.html", include_str!("error.html")),
-    ("web/message.html", include_str!("message.html")),
 ];
 
 impl Templates {
@@ -106,6 +105,43 @@ impl Templates {
     }
 }
 
+/// A sample of a page, rendered: the page's type, its template and the HTML.
+#[cfg(test)]
+pub(crate) struct RenderedSample {
+    pub page: &'static str,
+    pub template: &'static str,
+    pub html: String,
+}
+
+/// Renders every sample of a page.
+#[cfg(test)]
+pub(crate) fn render_samples<P: Page>(templates: &Templates) -> Vec<RenderedSample> {
+    let samples = P::samples();
+    assert!(!samples.is_empty(), "{} has no sample", P::TEMPLATE);
+    samples
+        .iter()
+        .map(|sample| RenderedSample {
+            page: std::any::type_name::<P>(),
+            template: P::TEMPLATE,
+            html: templates
+                .render(sample)
+                .unwrap_or_else(|e| panic!("{}: {e:?}", P::TEMPLATE)),
+        })
+        .collect()
+}
+
+/// Lists a room's pages for the test that renders them all.
+#[cfg(test)]
+macro_rules! page_samples {
+    ($($page:ty),+ $(,)?) => {
+        pub(crate) fn page_samples(templates: &crate::web::Templates) -> Vec<crate::web::RenderedSample> {
+            [$(crate::web::render_samples::<$page>(templates)),+].into_iter().flatten().collect()
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use page_samples;
+
 /// A page as a response.
 ///
 /// # Errors
@@ -120,7 +156,6 @@ pub struct Shell {
     title: String,
     active: &'static str,
     user: ShellUser,
-    csrf: &'static str,
     nav: Vec<NavItem>,
     unsigned_notes: i64,
     can_book: bool,
@@ -224,7 +259,6 @@ impl Shell {
         Self {
             title,
             active,
-            csrf: "",
             user: ShellUser {
                 initials,
                 name: session.display_name.clone(),

@@ -340,6 +340,14 @@ fn check_audit(place: &Place, head: Result<Option<Head>>, answer: &Value, findin
             "look at its log",
         );
     };
+    if let Some(refusal) = answer.pointer("/audit/refusal").and_then(Value::as_str) {
+        findings.fault(
+            "audit sealing",
+            format!("hadada refuses to seal: {refusal}"),
+            "new events wait and nothing is lost: run `hadadactl audit verify`, keep what it says, and tell the practice's \
+             information officer; sealing goes on by itself once the removed seals are back from a backup",
+        );
+    }
     match count("/audit/unsealed") {
         Some(waiting) if waiting >= MANY_UNSEALED => findings.fault(
             "audit",
@@ -350,7 +358,11 @@ fn check_audit(place: &Place, head: Result<Option<Head>>, answer: &Value, findin
             "audit",
             format!("{sealed} events sealed, {waiting} waiting"),
         ),
-        None => findings.good("audit", format!("{sealed} events sealed")),
+        None => findings.fault(
+            "audit",
+            "hadada does not say how many events wait for their seal",
+            "look at its log",
+        ),
     }
     let what = "audit head";
     match head {

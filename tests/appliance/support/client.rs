@@ -14,6 +14,7 @@ pub struct Client {
     router: axum::Router,
     credentials: Option<(header::HeaderName, String)>,
     api: bool,
+    peer: [u8; 4],
 }
 
 /// What came back.
@@ -69,6 +70,7 @@ impl Client {
             router,
             credentials: Some((header::COOKIE, format!("{}={token}", hadada::web::COOKIE))),
             api: false,
+            peer: [127, 0, 0, 1],
         }
     }
 
@@ -77,6 +79,7 @@ impl Client {
             router,
             credentials: Some((header::AUTHORIZATION, format!("Bearer {token}"))),
             api: true,
+            peer: [127, 0, 0, 1],
         }
     }
 
@@ -85,6 +88,7 @@ impl Client {
             router,
             credentials: None,
             api: false,
+            peer: [127, 0, 0, 1],
         }
     }
 
@@ -92,6 +96,14 @@ impl Client {
     pub fn on(&self, router: axum::Router) -> Self {
         Self {
             router,
+            ..self.clone()
+        }
+    }
+
+    /// The same somebody at another address.
+    pub fn at(&self, peer: [u8; 4]) -> Self {
+        Self {
+            peer,
             ..self.clone()
         }
     }
@@ -113,7 +125,7 @@ impl Client {
         }
         request
             .extensions_mut()
-            .insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
+            .insert(ConnectInfo(SocketAddr::from((self.peer, 50_000))));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -133,6 +145,9 @@ impl Client {
         if let Some((name, value)) = &self.credentials {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from((self.peer, 50_000))));
         self.router.clone().oneshot(request).await.unwrap()
     }
 
@@ -146,6 +161,9 @@ impl Client {
         if let Some((name, value)) = &self.credentials {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::from((self.peer, 50_000))));
         self.router.clone().oneshot(request).await.unwrap()
     }
 

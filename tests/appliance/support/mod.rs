@@ -184,6 +184,11 @@ impl Clinic {
         let token = hadada::accounts::create_token(&self.app.db, &self.app.clock, &request)
             .await
             .unwrap();
+        self.with_token(token)
+    }
+
+    /// A program with this token.
+    pub fn with_token(&self, token: String) -> Client {
         Client::program(self.router.clone(), token)
     }
 
