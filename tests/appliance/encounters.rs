@@ -190,7 +190,7 @@ async fn opening_a_visit_twice_gives_the_same_one_and_starts_the_session() {
             .contains("no-store")
     );
     let list = open.naledi.get("/notes").await.expect(200);
-    assert!(list.text().contains("KHUMALO, Thandiwe") && list.text().contains(&open.id));
+    assert!(list.text().contains("Khumalo, Thandiwe") && list.text().contains(&open.id));
     let audited = open.clinic.audited(open.patient).await;
     for event in ["create Encounter", "update Appointment", "read Encounter"] {
         assert!(audited.iter().any(|e| e == event), "{event}: {audited:?}");

@@ -150,7 +150,7 @@ fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
                 )
             };
             tiles.push(tile(
-                "Layout of the records",
+                "Database layout",
                 "table-2",
                 state,
                 value,
@@ -176,7 +176,7 @@ fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
         .map_or_else(|| "No model loaded".to_owned(), |m| m.id.clone());
     let detail = match (&health.reason, &health.device) {
         (Some(reason), _) => reason.clone(),
-        (None, Some(device)) => format!("{model} on {device}"),
+        (None, Some(device)) => format!("{model} on the {}", rules::device(device)),
         (None, None) => model,
     };
     tiles.push(Tile {
