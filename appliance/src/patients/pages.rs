@@ -308,7 +308,7 @@ impl FormPage {
             submit: "Add patient",
             errors: Map::new(),
             form,
-            identity_hint: "13 digits, or a passport number".into(),
+            identity_hint: "13 digits, or a passport number. None at hand? Choose \u{201c}No document seen\u{201d}.".into(),
             sexes: sexes(),
             documents: DOCUMENTS.to_vec(),
             allergy,
