@@ -198,6 +198,38 @@ async fn opening_a_visit_twice_gives_the_same_one_and_starts_the_session() {
 }
 
 #[tokio::test]
+async fn the_count_of_notes_to_sign_is_the_same_on_every_page_and_only_the_therapists_own() {
+    let open = Open::start().await;
+    let patient = format!("/patients/{}", open.patient);
+    let pages = [
+        "/day".to_owned(),
+        "/patients".to_owned(),
+        "/patients/new".to_owned(),
+        format!("{patient}/edit"),
+        patient,
+        "/invoices".to_owned(),
+        "/notes".to_owned(),
+        open.path(""),
+        open.path("/print"),
+    ];
+    for path in &pages {
+        let page = open.naledi.get(path).await.expect(200);
+        assert!(
+            page.text()
+                .contains("</span>1<span class=\"vh\"> waiting for you"),
+            "{path}"
+        );
+    }
+    for (name, paths) in [("ayesha", &pages[..7]), ("reception", &pages[..6])] {
+        let other = open.clinic.login(name).await;
+        for path in paths {
+            let page = other.get(path).await.expect(200);
+            assert!(!page.text().contains("waiting for you"), "{name} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_cancelled_booking_opens_no_visit_and_a_class_asks_whose() {
     let open = Open::start().await;
     let (one, two) = (

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::draft::{self, Running};
 use super::draft_store;
 use super::note::NoteChange;
+use super::store;
 use super::stream;
 use super::trend::trends;
 use super::view::{
@@ -18,7 +19,6 @@ use super::view::{
     TrendsPart, UnsignedRow, VisitPage, VisitView,
 };
 use super::visit::{self, Visit, Writer};
-use super::store;
 use crate::clock;
 use crate::db::{Action, AuditEvent, PracticeTx};
 use crate::error::{Error, Result};

@@ -149,13 +149,7 @@ fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
                     format!("{} migrations applied; run `hadada migrate`", db.migrations),
                 )
             };
-            tiles.push(tile(
-                "Database layout",
-                "table-2",
-                state,
-                value,
-                detail,
-            ));
+            tiles.push(tile("Database layout", "table-2", state, value, detail));
         }
         None => tiles.push(tile(
             "Database",

@@ -149,11 +149,11 @@ fn plain_words(status: StatusCode) -> &'static str {
 fn what_to_do(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NOT_FOUND => {
-            "Check the address, or find the patient, visit or invoice again. Ctrl+K finds from any page."
+            "Check the address, or find the patient, visit or invoice again from today's diary."
         }
         StatusCode::CONFLICT => "Go back and open the page again to see what changed.",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
-            "Wait a minute, then go back and try again. If it stays, ask the practice's admin to look at the box."
+            "If it stays like this for some minutes, tell the practice's admin."
         }
         status if status.is_server_error() => {
             "Go back and try again. If it happens again, tell the practice's admin when and where."
