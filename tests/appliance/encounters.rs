@@ -190,10 +190,42 @@ async fn opening_a_visit_twice_gives_the_same_one_and_starts_the_session() {
             .contains("no-store")
     );
     let list = open.naledi.get("/notes").await.expect(200);
-    assert!(list.text().contains("KHUMALO, Thandiwe") && list.text().contains(&open.id));
+    assert!(list.text().contains("Khumalo, Thandiwe") && list.text().contains(&open.id));
     let audited = open.clinic.audited(open.patient).await;
     for event in ["create Encounter", "update Appointment", "read Encounter"] {
         assert!(audited.iter().any(|e| e == event), "{event}: {audited:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_count_of_notes_to_sign_is_the_same_on_every_page_and_only_the_therapists_own() {
+    let open = Open::start().await;
+    let patient = format!("/patients/{}", open.patient);
+    let pages = [
+        "/day".to_owned(),
+        "/patients".to_owned(),
+        "/patients/new".to_owned(),
+        format!("{patient}/edit"),
+        patient,
+        "/invoices".to_owned(),
+        "/notes".to_owned(),
+        open.path(""),
+        open.path("/print"),
+    ];
+    for path in &pages {
+        let page = open.naledi.get(path).await.expect(200);
+        assert!(
+            page.text()
+                .contains("</span>1<span class=\"vh\"> waiting for you"),
+            "{path}"
+        );
+    }
+    for (name, paths) in [("ayesha", &pages[..7]), ("reception", &pages[..6])] {
+        let other = open.clinic.login(name).await;
+        for path in paths {
+            let page = other.get(path).await.expect(200);
+            assert!(!page.text().contains("waiting for you"), "{name} {path}");
+        }
     }
 }
 

@@ -8,10 +8,13 @@ import { api, base, demoFolder, expectQuiet, go, launch, newVisit, person, proce
 
 let browser;
 let desk;
+/** Somebody who reads the note on the server while the page is signed out. */
+let reader;
 let again = null;
 before(async () => {
   browser = await launch();
   desk = await person(browser, 'reception');
+  reader = await person(browser, 'naledi');
 });
 after(async () => {
   await browser?.close();
@@ -66,6 +69,43 @@ test('a crashed browser: the copy is there when the visit is opened again', asyn
   await until(async () => await later.locator('#f-objective').inputValue() === 'Typed just before the crash.', 'the text is back');
   await until(async () => (await onServer(later, encounter)).objective === 'Typed just before the crash.', 'and on the server');
   await context.close();
+});
+
+test('signing out sends what is typed first; what can’t be sent stays sealed on the device, and so does the theme', async () => {
+  const { page, encounter } = await open({ fresh: true });
+  const signOut = async () => {
+    await page.locator('.rail-avatar').click();
+    await page.locator('[data-signout] button').click();
+  };
+  const copies = () => page.evaluate(() => Object.keys(localStorage).filter((name) => name.startsWith('hadada.kept.')).length);
+  await page.locator('.rail-avatar').click();
+  await page.locator('[data-set="theme"][value="dark"]').click();
+  await page.keyboard.press('Escape');
+  await page.locator('#f-plan').fill('Typed a moment before signing out.');
+  await signOut();
+  await page.waitForURL(/\/login/);
+  assert.equal((await onServer(reader, encounter)).plan, 'Typed a moment before signing out.');
+  assert.equal(await copies(), 0, 'what was sent leaves no copy');
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark', 'the theme belongs to the device');
+
+  await page.context().addCookies([await session(browser, 'naledi')]);
+  await go(page, `/encounters/${encounter.id}`);
+  await page.route('**/note', (route) => (route.request().method() === 'PUT' ? route.abort() : route.continue()));
+  await page.locator('#f-plan').fill('Typed while the note could not be saved.');
+  await state(page, 'held');
+  await signOut();
+  const dialog = page.locator('#dialog[open]');
+  assert.match(await dialog.textContent(), /stays on this device, encrypted/);
+  await dialog.getByRole('button', { name: 'Sign out' }).click();
+  await page.waitForURL(/\/login/);
+  assert.equal(await copies(), 1, 'what was not sent is still there');
+  assert.ok(!(await page.evaluate(() => JSON.stringify(localStorage))).includes('could not be saved'), 'and not readable');
+  await page.unroute('**/note');
+  await page.context().addCookies([await session(browser, 'naledi')]);
+  await go(page, `/encounters/${encounter.id}`);
+  await until(async () => (await onServer(page, encounter)).plan === 'Typed while the note could not be saved.', 'it comes back and is sent', 40_000);
+  await until(async () => await copies() === 0, 'and then the copy goes');
+  await page.context().close();
 });
 
 test('an ended session: the text is kept, the page says so, and it is sent after signing in again', async () => {

@@ -21,7 +21,7 @@ test('a visit is invoiced in one press, its PDF says the same, and payments sett
   await signNote(therapist, encounter);
   await go(page, '/invoices');
   const row = page.locator(`tr[data-encounter="${encounter.id}"]`);
-  await row.getByRole('button', { name: /Invoice/ }).click();
+  await row.getByRole('button', { name: /invoice/i }).click();
   await page.waitForURL(/\/invoices\/[0-9a-f-]{36}$/);
   const heading = await page.locator('.page-h h2').textContent();
   const number = heading.match(/INV-\d{6}/)?.[0];

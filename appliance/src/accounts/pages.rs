@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use http::{HeaderName, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::{password::Passwords, rules, store, tokens};
 use crate::db::{Action, Actor, AuditEvent, PracticeTx};
@@ -172,13 +172,10 @@ pub(super) async fn sign_out(State(app): State<App>, session: Session) -> Result
         store::delete_session(tx.conn(), hash).await?;
         tx.commit().await?;
     }
-    // Wipes what the pages kept on the device.
-    let wipe = (
-        HeaderName::from_static("clear-site-data"),
-        http::HeaderValue::from_static("\"storage\""),
-    );
+    // No `clear-site-data`: what the pages kept on the device is text that has not reached this server. It is sealed
+    // under its writer's key, goes when it is sent, and the theme and the offline page are nobody's secret.
     Ok((
-        [(header::SET_COOKIE, clear_cookie()), wipe],
+        [(header::SET_COOKIE, clear_cookie())],
         Redirect::to("/login?out=true"),
     )
         .into_response())

@@ -9,6 +9,8 @@ use crate::ids::PractitionerId;
 /// What waits to be put right.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Attention {
+    /// Notes of the practitioner that wait for their signature, today's too.
+    pub to_sign: i64,
     /// Visits before today whose note is not signed.
     pub unsigned: i64,
     /// The day of the newest of them.
@@ -39,7 +41,8 @@ pub(super) async fn count(
                WHERE a.starts_at < $1 AND a.starts_at >= $1 - interval '14 days' AND a.kind <> 'block'
                  AND a.status IN ('booked', 'confirmed', 'arrived', 'in-session')
            )
-           SELECT (SELECT count(*) FROM unsigned) AS "unsigned!", (SELECT min(started_at) FROM unsigned) AS unsigned_first,
+           SELECT (SELECT count(*) FROM encounters e WHERE e.practitioner_id = $2 AND e.status = 'in-progress') AS "to_sign!",
+                  (SELECT count(*) FROM unsigned) AS "unsigned!", (SELECT min(started_at) FROM unsigned) AS unsigned_first,
                   (SELECT max(started_at) FROM unsigned) AS unsigned_last,
                   (SELECT count(*) FROM open) AS "open!", (SELECT max(starts_at) FROM open) AS open_last,
                   (SELECT count(*) FROM encounters e
@@ -52,6 +55,7 @@ pub(super) async fn count(
     .fetch_one(conn)
     .await?;
     Ok(Attention {
+        to_sign: row.to_sign,
         unsigned: row.unsigned,
         unsigned_first: row.unsigned_first,
         unsigned_last: row.unsigned_last,

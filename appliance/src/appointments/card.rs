@@ -155,7 +155,10 @@ fn choice(from: Status, to: Status) -> Choice {
 fn state_text(a: &Appointment, now: OffsetDateTime) -> String {
     match (a.status, a.arrived_at) {
         (Status::Arrived, Some(at)) if clock::local(at).0 == clock::local(now).0 => {
-            format!("Arrived {} min ago", (now - at).whole_minutes().max(0))
+            match (now - at).whole_minutes() {
+                ..=0 => "Arrived just now".into(),
+                minutes => format!("Arrived {minutes} min ago"),
+            }
         }
         (Status::Completed, _) if a.kind == Kind::Class => "Done".into(),
         _ => a.status.label().into(),

@@ -104,7 +104,7 @@ fn page(app: &App, session: &Session, day: &Day, query: &DayQuery) -> DayPage {
     let now_minute = minute(time);
     let title = format!("{} {}", date.weekday(), clock::long_date_text(date));
     let unsigned = if session.may(Permission::ViewNotes) {
-        day.attention.unsigned
+        day.attention.to_sign
     } else {
         0
     };
@@ -184,6 +184,7 @@ fn sample_panels() -> Panels {
             missed: 1,
             open: 2,
             is_past: false,
+            is_today: true,
         },
         in_room: vec![InRoom {
             family: "Kruger".into(),

@@ -65,6 +65,7 @@ pub(super) struct Stats {
     pub(super) missed: usize,
     pub(super) open: usize,
     pub(super) is_past: bool,
+    pub(super) is_today: bool,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -373,6 +374,7 @@ impl Day {
                     .map(|p| self.open(p.id).len())
                     .sum(),
                 is_past: self.date < self.today(),
+                is_today: self.date == self.today(),
             },
             in_room: self.in_room(),
             waiting: self.waiting_list(),

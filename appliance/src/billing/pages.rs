@@ -169,7 +169,7 @@ fn choices() -> Vec<Choice> {
 }
 
 fn family_first(family: &str, given: &str) -> String {
-    format!("{}, {given}", family.to_uppercase())
+    format!("{family}, {given}")
 }
 
 /// Turns what was typed into what the store looks for.
@@ -229,6 +229,7 @@ pub(super) async fn list(
             .shown(shown),
     )
     .await?;
+    let shell = Shell::load(&app, &session, &mut tx, "Billing", "billing").await?;
     tx.commit().await?;
     let next = (i64::try_from(invoices.len()).unwrap_or_default() == PAGE)
         .then(|| invoices.last())
@@ -278,7 +279,7 @@ pub(super) async fn list(
         })
         .collect();
     let page = ListPage {
-        shell: Shell::plain(&app, &session, "Billing", "billing"),
+        shell,
         status: settlement.map_or("", Settlement::text),
         statuses: choices(),
         may_bill,
@@ -616,10 +617,11 @@ async fn render(
 ) -> Result<Response> {
     let (mut tx, invoice) = open(app, session, id, Action::Read, "page").await?;
     let banner = patients::banner(&mut tx, app, invoice.patient.id).await?;
+    let shell = Shell::load(app, session, &mut tx, invoice.number.to_string(), "billing").await?;
     tx.commit().await?;
     let balance = format!("{:.2}", invoice.balance().amount()).replace('.', ",");
     let page = InvoicePage {
-        shell: Shell::plain(app, session, invoice.number.to_string(), "billing"),
+        shell,
         href: format!("/invoices/{id}"),
         p: banner,
         actions: [],

@@ -18,7 +18,7 @@ mod visit;
 
 pub use draft::Running;
 pub use note::{Decision, Note, NoteChange, SECTION_LIMIT, SOURCE_LIMIT};
-pub use visit::{NoteView, Signature, Version, Visit, Writer, open, unsigned_count};
+pub use visit::{NoteView, Signature, Version, Visit, Writer, open};
 
 use axum::Router;
 use axum::routing::{get, post};

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::draft::{self, Running};
 use super::draft_store;
 use super::note::NoteChange;
+use super::store;
 use super::stream;
 use super::trend::trends;
 use super::view::{
@@ -18,7 +19,6 @@ use super::view::{
     TrendsPart, UnsignedRow, VisitPage, VisitView,
 };
 use super::visit::{self, Visit, Writer};
-use super::{store, unsigned_count};
 use crate::clock;
 use crate::db::{Action, AuditEvent, PracticeTx};
 use crate::error::{Error, Result};
@@ -88,21 +88,6 @@ pub(super) async fn noted<T>(
     result.map_err(Error::logged)
 }
 
-/// The frame, with the number of the reader's own unsigned notes.
-async fn shell(
-    app: &App,
-    session: &Session,
-    tx: &mut PracticeTx,
-    title: String,
-    active: &'static str,
-) -> Result<Shell> {
-    let count = match session.practitioner_id {
-        Some(practitioner) => unsigned_count(tx, practitioner).await?,
-        None => 0,
-    };
-    Ok(Shell::with_unsigned(app, session, title, active, count))
-}
-
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct OpenForm {
     appointment_id: AppointmentId,
@@ -164,7 +149,7 @@ async fn visit_page(
     let timeline = timeline(&mut tx, &visit, &key, mine).await?;
     let trends = trend_view(&mut tx, &visit, may_write).await?;
     let addenda = addenda(&mut tx, &visit, &key).await?;
-    let shell = shell(app, session, &mut tx, patient_name(&patient), "patients").await?;
+    let shell = Shell::load(app, session, &mut tx, patient_name(&patient), "patients").await?;
     tx.commit().await?;
     let local_key = app.keys.local_copy_key(session.user_id);
     Ok(VisitPage {
@@ -237,7 +222,7 @@ async fn timeline(
     for past in store::history(tx.conn(), visit.patient, TIMELINE).await? {
         let current = past.id == visit.id;
         let text = match (past.signed, past.version.zip(past.body)) {
-            _ if current && mine => "You are writing this note".into(),
+            (false, _) if current && mine => "You are writing this note".into(),
             (true, Some((version, body))) => {
                 let note: super::Note = key.open_json(
                     Place::new("note_versions.body", past.id.0).version(version),
@@ -251,8 +236,8 @@ async fn timeline(
             href: format!("/encounters/{}", past.id),
             state: if current { "current" } else { "" },
             icon: match (current, past.number) {
-                (true, _) => "pen-line",
-                (false, 1) => "clipboard-list",
+                (true, _) if !past.signed => "pen-line",
+                (_, 1) => "clipboard-list",
                 _ => "file-text",
             },
             title: if past.session_type.is_empty() {
@@ -261,10 +246,19 @@ async fn timeline(
                 format!("{}, {}", title(past.number), past.session_type)
             },
             text,
-            date: clock::short_date_text(clock::local(past.booked_for).0),
+            date: short_or_whole(clock::local(past.booked_for).0, clock::local(tx.now()).0),
         });
     }
     Ok(items)
+}
+
+/// `24-Nov`, or `24-Nov-2025` of another year.
+fn short_or_whole(date: time::Date, today: time::Date) -> String {
+    if date.year() == today.year() {
+        clock::short_date_text(date)
+    } else {
+        clock::date_text(date)
+    }
 }
 
 async fn trend_view(tx: &mut PracticeTx, visit: &Visit, may_add: bool) -> Result<Trends> {
@@ -294,9 +288,9 @@ async fn addenda(
     Ok(list)
 }
 
-/// `KHUMALO, Thandiwe`.
+/// `Khumalo, Thandiwe`.
 fn patient_name(patient: &Banner) -> String {
-    format!("{}, {}", patient.family.to_uppercase(), patient.given)
+    format!("{}, {}", patient.family, patient.given)
 }
 
 /// `GET /encounters/{id}/print`.
@@ -317,7 +311,7 @@ pub(super) async fn print(
     let practice = sqlx::query_scalar!("SELECT name FROM practices")
         .fetch_one(tx.conn())
         .await?;
-    let shell = shell(
+    let shell = Shell::load(
         &app,
         &session,
         &mut tx,
@@ -644,7 +638,7 @@ pub(super) async fn notes(State(app): State<App>, session: Session) -> Result<Re
             .shown(list.iter().map(|n| n.patient.0)),
     )
     .await?;
-    let shell = shell(&app, &session, &mut tx, "Notes to sign".into(), "notes").await?;
+    let shell = Shell::load(&app, &session, &mut tx, "Notes to sign", "notes").await?;
     tx.commit().await?;
     let rows = list
         .into_iter()

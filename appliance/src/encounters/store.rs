@@ -351,18 +351,6 @@ pub(super) async fn insert_score(
     Ok(())
 }
 
-pub(super) async fn unsigned_count(
-    conn: &mut PgConnection,
-    practitioner: PractitionerId,
-) -> Result<i64> {
-    Ok(sqlx::query_scalar!(
-        r#"SELECT count(*) AS "n!" FROM encounters WHERE practitioner_id = $1 AND status = 'in-progress'"#,
-        practitioner.0
-    )
-    .fetch_one(conn)
-    .await?)
-}
-
 /// A visit whose note waits for its signature.
 pub(super) struct Unsigned {
     pub(super) id: EncounterId,
@@ -382,7 +370,7 @@ pub(super) async fn unsigned(
     Ok(sqlx::query_as!(
         Unsigned,
         r#"SELECT e.id AS "id!: EncounterId", e.patient_id AS "patient!: PatientId",
-                  upper(p.family_name) || ', ' || p.given_name AS "patient_name!", p.file_number AS "file_number!",
+                  p.family_name || ', ' || p.given_name AS "patient_name!", p.file_number AS "file_number!",
                   a.starts_at AS "booked_for!", coalesce(t.name, '') AS "session_type!",
                   (SELECT max(v.saved_at) FROM note_versions v WHERE v.practice_id = e.practice_id AND v.encounter_id = e.id) AS saved_at
            FROM encounters e

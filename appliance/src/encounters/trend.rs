@@ -87,6 +87,7 @@ pub(super) struct Trend {
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Latest {
     name: &'static str,
+    about: &'static str,
     value: String,
     unit: &'static str,
     first: Option<String>,
@@ -138,6 +139,7 @@ pub(super) fn trends(scores: &[Score]) -> (Option<Trend>, Vec<Latest>) {
             let (first, last) = (list.first()?, list.last()?);
             Some(Latest {
                 name: measure.name,
+                about: measure.about,
                 value: shown(last.score),
                 unit: measure.unit,
                 first: (list.len() > 1).then(|| shown(first.score)),

@@ -553,14 +553,6 @@ async fn move_on(tx: &mut PracticeTx, id: AppointmentId, to: Status) -> Result<(
     Ok(())
 }
 
-/// How many of a practitioner's notes wait for their signature, for the shell's badge.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn unsigned_count(tx: &mut PracticeTx, practitioner: PractitionerId) -> Result<i64> {
-    store::unsigned_count(tx.conn(), practitioner).await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

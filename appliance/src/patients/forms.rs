@@ -45,7 +45,12 @@ pub(super) fn errors(fields: &[FieldError]) -> Map<String, Value> {
     for error in fields {
         let label = label(&error.field);
         let sentence = if error.message == "This is needed." {
-            format!("{label} is needed.")
+            let verb = if label.ends_with("names") {
+                "are"
+            } else {
+                "is"
+            };
+            format!("{label} {verb} needed.")
         } else {
             format!("{label}: {}", error.message)
         };

@@ -152,7 +152,7 @@ pub(super) async fn list(
 ) -> Result<Response> {
     session.require(Permission::ViewPatients)?;
     let page = ListPage {
-        shell: Shell::plain(&app, &session, "Patients", "patients"),
+        shell: Shell::open(&app, &session, "Patients", "patients").await?,
         q: query.q.clone(),
         error: None,
         rows: Vec::new(),
@@ -283,19 +283,15 @@ pub(super) struct AllergyFields {
 }
 
 impl FormPage {
-    fn register(
+    async fn register(
         app: &App,
         session: &Session,
         form: Details,
         allergy: AllergyFields,
         key: FormId,
-    ) -> Self {
-        Self::with(
-            Shell::plain(app, session, "New patient", "patients"),
-            form,
-            Some(allergy),
-            key,
-        )
+    ) -> Result<Self> {
+        let shell = Shell::open(app, session, "New patient", "patients").await?;
+        Ok(Self::with(shell, form, Some(allergy), key))
     }
 
     pub(super) fn with(
@@ -312,7 +308,7 @@ impl FormPage {
             submit: "Add patient",
             errors: Map::new(),
             form,
-            identity_hint: "13 digits, or a passport number".into(),
+            identity_hint: "13 digits, or a passport number. None at hand? Choose \u{201c}No document seen\u{201d}.".into(),
             sexes: sexes(),
             documents: DOCUMENTS.to_vec(),
             allergy,
@@ -388,7 +384,7 @@ pub(super) async fn new(State(app): State<App>, session: Session) -> Result<Resp
     };
     html(
         &app,
-        &FormPage::register(&app, &session, form, allergy, FormId::now_v7()),
+        &FormPage::register(&app, &session, form, allergy, FormId::now_v7()).await?,
     )
 }
 
@@ -442,7 +438,8 @@ pub(super) async fn create(
         form.details,
         form.allergy,
         form.idempotency_key,
-    );
+    )
+    .await?;
     let person = match checked {
         Ok(person) if problems.is_empty() => person,
         checked => {

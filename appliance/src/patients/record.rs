@@ -181,6 +181,8 @@ async fn page(
         .filter(|s| !s.is_empty())
         .collect::<Vec<_>>()
         .join(", ");
+    let name = format!("{}, {}", p.family_name, p.given_name);
+    let shell = Shell::load(app, session, tx, name, "patients").await?;
     let mut actions = Vec::new();
     if session.may(Permission::EditPatients) {
         actions.push(BannerAction {
@@ -197,12 +199,7 @@ async fn page(
         });
     }
     Ok(RecordPage {
-        shell: Shell::plain(
-            app,
-            session,
-            format!("{}, {}", p.family_name, p.given_name),
-            "patients",
-        ),
+        shell,
         actions,
         timeline,
         contact: lines(&[
@@ -322,23 +319,25 @@ pub(super) async fn stored_identity(
     actions::open_identity(&key, &record.patient)
 }
 
-fn edit_page(app: &App, session: &Session, record: &Record, form: Details) -> FormPage {
+async fn edit_page(
+    app: &App,
+    session: &Session,
+    tx: &mut PracticeTx,
+    record: &Record,
+    form: Details,
+) -> Result<FormPage> {
     let p = &record.patient;
     let heading = format!("Change {}, {}", p.family_name, p.given_name);
-    FormPage {
-        heading: heading.clone(),
+    let shell = Shell::load(app, session, tx, heading.clone(), "patients").await?;
+    Ok(FormPage {
+        heading,
         action: format!("/patients/{}/edit", p.id),
         back: format!("/patients/{}", p.id),
         submit: "Save",
         identity_hint: identity_hint(p),
         version: Some(p.version),
-        ..FormPage::with(
-            Shell::plain(app, session, heading, "patients"),
-            form,
-            None,
-            FormId::now_v7(),
-        )
-    }
+        ..FormPage::with(shell, form, None, FormId::now_v7())
+    })
 }
 
 /// `GET /patients/{id}/edit`
@@ -352,11 +351,10 @@ pub(super) async fn edit(
         .begin_with(&session, opened(id, "form to change it"))
         .await?;
     let record = store::record(tx.conn(), id).await?.ok_or(Error::NotFound)?;
+    let form = Details::of(&record.patient);
+    let page = edit_page(&app, &session, &mut tx, &record, form).await?;
     tx.commit().await?;
-    html(
-        &app,
-        &edit_page(&app, &session, &record, Details::of(&record.patient)),
-    )
+    html(&app, &page)
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -385,7 +383,7 @@ pub(super) async fn save(
     let checked = form.details.check(app.clock.today(), Some(&identity));
     let page = FormPage {
         version: Some(version),
-        ..edit_page(&app, &session, &record, form.details)
+        ..edit_page(&app, &session, &mut tx, &record, form.details).await?
     };
     let person = match checked {
         Ok(person) => person,

@@ -149,13 +149,7 @@ fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
                     format!("{} migrations applied; run `hadada migrate`", db.migrations),
                 )
             };
-            tiles.push(tile(
-                "Layout of the records",
-                "table-2",
-                state,
-                value,
-                detail,
-            ));
+            tiles.push(tile("Database layout", "table-2", state, value, detail));
         }
         None => tiles.push(tile(
             "Database",
@@ -176,7 +170,7 @@ fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
         .map_or_else(|| "No model loaded".to_owned(), |m| m.id.clone());
     let detail = match (&health.reason, &health.device) {
         (Some(reason), _) => reason.clone(),
-        (None, Some(device)) => format!("{model} on {device}"),
+        (None, Some(device)) => format!("{model} on the {}", rules::device(device)),
         (None, None) => model,
     };
     tiles.push(Tile {

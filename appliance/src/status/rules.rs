@@ -44,6 +44,15 @@ pub(super) fn sealing(oldest: Option<i64>) -> Standing {
     }
 }
 
+/// What computes the drafts, in plain words.
+pub(super) fn device(name: &str) -> &str {
+    match name {
+        "cpu" => "processor",
+        "cuda" | "gpu" => "graphics card",
+        other => other,
+    }
+}
+
 /// The drafting service, in words for whoever waits for a draft. Nothing about it is ever worse than a warning: the clinic
 /// works on without it.
 pub(super) fn drafting(state: &str) -> (Standing, &'static str) {

@@ -164,6 +164,23 @@ fn plain_words(status: StatusCode) -> &'static str {
     }
 }
 
+/// What whoever reads the page can do now; empty where the message itself says it.
+fn what_to_do(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => {
+            "Check the address, or find the patient, visit or invoice again from today's diary."
+        }
+        StatusCode::CONFLICT => "Go back and open the page again to see what changed.",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
+            "If it stays like this for some minutes, tell the practice's admin."
+        }
+        status if status.is_server_error() => {
+            "Go back and try again. If it happens again, tell the practice's admin when and where."
+        }
+        _ => "",
+    }
+}
+
 fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NOT_FOUND => "Not found",
@@ -202,12 +219,16 @@ fn problem(carried: &Carried, path: &str) -> Response {
 
 /// The page for an error. It stands alone, so that it can be shown whatever failed.
 fn page(app: &App, carried: &Carried) -> Response {
-    let help = carried
-        .fields
-        .iter()
-        .map(|f| f.message.as_ref())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let help = if carried.fields.is_empty() {
+        what_to_do(carried.status).to_owned()
+    } else {
+        carried
+            .fields
+            .iter()
+            .map(|f| f.message.as_ref())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let page = ErrorPage {
         title: title(carried.status),
         detail: carried.detail.clone(),

@@ -6,6 +6,7 @@ use axum::response::{Html, IntoResponse, Response};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 use super::{App, Permission, Session, assets};
+use crate::db::PracticeTx;
 use crate::error::{Error, Result};
 
 /// A page or fragment: a struct whose fields its template shows.
@@ -213,7 +214,8 @@ const NAV: [(&str, &str, &str, &str, Permission); 5] = [
 ];
 
 impl Shell {
-    /// The frame for whoever is signed in; `active` is the key of the navigation entry.
+    /// The frame for whoever is signed in; `active` is the key of the navigation entry. For pages of people who
+    /// have no notes to sign; the others use [`Shell::load`].
     #[must_use]
     pub fn plain(
         app: &App,
@@ -224,7 +226,52 @@ impl Shell {
         Self::new(session, &app.ai.load(), title.into(), active, 0)
     }
 
-    /// The same, with the number of unsigned notes beside "Notes".
+    /// The frame with the number of the reader's own notes to sign beside "Notes": one count in an index, and only
+    /// for somebody who treats.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn load(
+        app: &App,
+        session: &Session,
+        tx: &mut PracticeTx,
+        title: impl Into<String>,
+        active: &'static str,
+    ) -> Result<Self> {
+        let unsigned = match session.practitioner_id {
+            Some(practitioner) if session.may(Permission::ViewNotes) => {
+                sqlx::query_scalar!(
+                    r#"SELECT count(*) AS "n!" FROM encounters WHERE practitioner_id = $1 AND status = 'in-progress'"#,
+                    practitioner.0
+                )
+                .fetch_one(tx.conn())
+                .await?
+            }
+            _ => 0,
+        };
+        Ok(Self::with_unsigned(app, session, title, active, unsigned))
+    }
+
+    /// [`Shell::load`] for a page that has no transaction of its own.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn open(
+        app: &App,
+        session: &Session,
+        title: impl Into<String>,
+        active: &'static str,
+    ) -> Result<Self> {
+        if session.practitioner_id.is_none() {
+            return Ok(Self::plain(app, session, title, active));
+        }
+        let mut tx = app.begin(session).await?;
+        let shell = Self::load(app, session, &mut tx, title, active).await?;
+        tx.close_without_patient_data().await?;
+        Ok(shell)
+    }
+
+    /// The frame where the number of unsigned notes is known already.
     #[must_use]
     pub fn with_unsigned(
         app: &App,

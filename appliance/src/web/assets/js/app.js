@@ -168,18 +168,33 @@ document.addEventListener('submit', (event) => {
 // Back from the next page, the browser may show this one as it was left.
 addEventListener('pageshow', () => $$('form[data-busy]').forEach((form) => delete form.dataset.busy));
 
-on('submit', '[data-signout]', (event, form) => {
+// A page with text that is not on the server says so by cancelling `hadada:unsent`. Its copy on this device stays, sealed
+// under the writer's key, until it is sent: signing out loses nothing.
+on('submit', '[data-signout]', async (event, form) => {
   if (form.dataset.sure) return;
-  const unsent = new CustomEvent('hadada:unsent', { cancelable: true });
-  const wipe = () => Object.keys(localStorage).filter((key) => key.startsWith('hadada.kept.')).forEach((key) => localStorage.removeItem(key));
-  if (document.dispatchEvent(unsent)) return wipe();
+  const sending = [];
+  const unsent = new CustomEvent('hadada:unsent', { cancelable: true, detail: { wait: (promise) => sending.push(promise) } });
+  if (document.dispatchEvent(unsent)) return;
   event.preventDefault();
-  confirm({ title: 'Sign out and lose what is not saved?', text: 'Part of this note has not reached the clinic server yet. Signing out removes the copy on this device.', action: 'Sign out', danger: true }).then((sure) => {
-    if (!sure) return;
-    form.dataset.sure = 'true';
-    wipe();
-    form.requestSubmit();
+  const sent = sending.length > 0 && (await Promise.all(sending)).every(Boolean);
+  const sure = sent || await confirm({
+    title: 'Sign out before this note is saved?',
+    text: 'Part of it has not reached the clinic server. It stays on this device, encrypted, and comes back when you sign in here and open this visit again.',
+    action: 'Sign out',
   });
+  if (!sure) return;
+  form.dataset.sure = 'true';
+  form.requestSubmit();
+}, true);
+
+on('submit', '[data-confirm]', async (event, form) => {
+  if (form.dataset.sure) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const { confirm: title, confirmText: text, confirmAction: action } = form.dataset;
+  if (!await confirm({ title, text, action, danger: true })) return;
+  form.dataset.sure = 'true';
+  form.requestSubmit();
 }, true);
 
 const summary = $('main [data-errors]');
@@ -286,7 +301,12 @@ async function retry() {
 if ($('[data-link]')) {
   listen();
   addEventListener('offline', () => setLink('bad'));
-  addEventListener('pageshow', (event) => { if (event.persisted) listen(); });
+  addEventListener('pageshow', async (event) => {
+    if (!event.persisted) return;
+    // Back after signing out: the log-in page, not what was on the screen.
+    if ((await send('/session'))?.status === 401) location.reload();
+    else listen();
+  });
 }
 $('#toasts')?.showPopover();
 

@@ -55,7 +55,7 @@ setInterval(() => {
     if (Number(count.textContent) >= longWait) mins.dataset.state = 'late';
   }
   for (const text of $$('.appt[data-state="arrived"] .appt-meta > span:first-of-type', cal)) {
-    text.textContent = text.textContent.replace(/\d+/, (n) => Number(n) + 1);
+    text.textContent = text.textContent.replace('just now', '0 min ago').replace(/\d+/, (n) => Number(n) + 1);
   }
 }, 60_000);
 

@@ -209,7 +209,19 @@ export async function startAutosave({ encounter, form, kept }) {
   document.addEventListener('hadada:online', push);
   addEventListener('online', push);
   addEventListener('visibilitychange', () => { if (document.hidden && dirty()) push(); });
-  document.addEventListener('hadada:unsent', (event) => { if (dirty()) event.preventDefault(); });
+  /** Sends what is left; true when the server has everything. */
+  async function flush() {
+    for (let tries = 0; tries < 3 && dirty() && !paused; tries += 1) {
+      await running;
+      await push();
+    }
+    return !dirty() && !paused;
+  }
+  document.addEventListener('hadada:unsent', (event) => {
+    if (!dirty()) return;
+    event.preventDefault();
+    event.detail.wait(flush());
+  });
   // Another tab dropped the copy after its own save; this tab's text still needs one.
   kept.onforgotten(() => { if (dirty()) keep(); });
 
@@ -236,14 +248,7 @@ export async function startAutosave({ encounter, form, kept }) {
     changed,
     conflict,
     version: () => version,
-    /** Sends what is left; true when the server has everything. */
-    async flush() {
-      for (let tries = 0; tries < 3 && dirty() && !paused; tries += 1) {
-        await running;
-        await push();
-      }
-      return !dirty() && !paused;
-    },
+    flush,
     /** Adds what `more()` returns to every save: the decisions about drafted sentences. */
     include(more) {
       const clean = !dirty();
