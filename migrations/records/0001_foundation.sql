@@ -153,7 +153,7 @@ GRANT SELECT, INSERT ON idempotency_keys TO hadada_app;
 -- PL/pgSQL, because it keeps its plans: every request asks one of these first.
 CREATE FUNCTION session_user_by_token(p_hash bytea, p_now timestamptz, p_idle interval)
 RETURNS TABLE (practice_id uuid, user_id uuid, username text, display_name text, role text, practitioner_id uuid, seen_at timestamptz)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -166,7 +166,7 @@ GRANT EXECUTE ON FUNCTION session_user_by_token(bytea, timestamptz, interval) TO
 
 CREATE FUNCTION api_user_by_token(p_hash bytea, p_now timestamptz)
 RETURNS TABLE (practice_id uuid, user_id uuid, username text, display_name text, role text, practitioner_id uuid, scope text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

@@ -132,7 +132,7 @@ GRANT EXECUTE ON FUNCTION audit_waiting() TO hadada_app;
 CREATE FUNCTION audit_find(
     p_patient uuid, p_actor text, p_from timestamptz, p_until timestamptz, p_before timestamptz, p_before_id uuid, p_limit integer
 ) RETURNS SETOF audit_events
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 50 SET search_path = public, pg_temp AS $$
 DECLARE
     scope uuid := current_practice();
     first timestamptz := coalesce(p_from, '-infinity');

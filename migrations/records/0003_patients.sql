@@ -108,7 +108,7 @@ CREATE FUNCTION search_patients(
     p_phone text,          -- what may be the beginning of a phone number, E.164
     p_limit integer
 ) RETURNS TABLE (patient_id uuid)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 20
 SET search_path = public, pg_temp SET pg_trgm.word_similarity_threshold = 0.6 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -191,7 +191,7 @@ GRANT EXECUTE ON FUNCTION search_patients(text, text[], bytea[], date[], text, t
 
 -- One page of all patients by name, after a patient.
 CREATE FUNCTION list_patients(p_after uuid, p_limit integer) RETURNS TABLE (patient_id uuid)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 20 SET search_path = public, pg_temp AS $$
 DECLARE
     scope uuid := current_practice();
     after_text text := '';
