@@ -100,16 +100,18 @@ pub fn evaluate(cases: &[Case], setting: Setting, show: Option<&str>) -> Figures
         };
         let texts: Vec<&str> = found.iter().map(|s| s.text.as_str()).collect();
         let index = Retrieval::new(&texts);
+        let whole = check::Sources::read(&[case.dialogue.as_str()]);
         let mut cited: HashSet<usize> = HashSet::new();
         for (sentence, _) in &case.sentences {
-            let sources = |s: &str| -> Vec<&str> {
-                match setting {
-                    Setting::Whole => vec![case.dialogue.as_str()],
-                    Setting::Cited => index.best(s).into_iter().map(|i| texts[i]).collect(),
+            let flags_of = |s: &str| match setting {
+                Setting::Whole => whole.check(s),
+                Setting::Cited => {
+                    let sources: Vec<&str> = index.best(s).into_iter().map(|i| texts[i]).collect();
+                    check::check(s, &sources)
                 }
             };
             cited.extend(index.best(sentence));
-            let flags = check::check(sentence, &sources(sentence));
+            let flags = flags_of(sentence);
             out.unchanged.add(!flags.is_empty());
             for flag in &flags {
                 *out.alarms.entry(flag.kind.name()).or_default() += 1;
@@ -133,7 +135,7 @@ pub fn evaluate(cases: &[Case], setting: Setting, show: Option<&str>) -> Figures
                     if !seen.insert(changed.clone()) {
                         continue;
                     }
-                    let flagged = !check::check(&changed, &sources(&changed)).is_empty();
+                    let flagged = !flags_of(&changed).is_empty();
                     count.add(flagged);
                     if !flagged && show == Some(&format!("{class:?}")) {
                         println!(

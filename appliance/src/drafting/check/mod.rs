@@ -1,13 +1,17 @@
 //! Compares a drafted sentence with the statements it cites. No model is asked: the same input gives the same
 //! flags everywhere.
 
+mod answers;
 mod body;
 mod dates;
 mod drugs;
 mod negation;
 mod numbers;
+mod oddities;
+mod polarity;
 mod sides;
 mod source;
+mod spoken;
 mod support;
 mod tokens;
 mod words;
@@ -124,27 +128,42 @@ pub fn measures(text: &str) -> bool {
         })
 }
 
-/// Flags of `sentence` against the statements it cites. Each statement may hold several lines with speakers
-/// ("Doctor: …"); a question takes the polarity of its answer.
+/// Statements that sentences are compared with, read once.
+pub struct Sources(Source);
+
+impl Sources {
+    /// Reads `cited`. Each statement may hold several lines with speakers ("Doctor: …"); a question takes the polarity
+    /// of its answer.
+    pub fn read(cited: &[&str]) -> Self {
+        Sources(Source::read(cited))
+    }
+
+    /// Flags of `sentence` against these statements.
+    pub fn check(&self, sentence: &str) -> Vec<Flag> {
+        let source = &self.0;
+        let tokens = tokens::read(sentence);
+        let (_, dated) = dates::find(&tokens);
+        let found = [
+            (FlagKind::Number, numbers::missing(&tokens, &dated, source)),
+            (FlagKind::Date, dates::missing(&tokens, source)),
+            (FlagKind::Side, sides::missing(&tokens, source)),
+            (FlagKind::Drug, drugs::missing(&tokens, source)),
+            (FlagKind::Negation, negation::conflicts(&tokens, source)),
+            (
+                FlagKind::Unsupported,
+                negation::new_findings(&tokens, source),
+            ),
+            (FlagKind::BodyPart, support::missing_parts(&tokens, source)),
+        ];
+        found
+            .into_iter()
+            .filter(|(_, words)| !words.is_empty())
+            .map(|(kind, words)| Flag::new(kind, words))
+            .collect()
+    }
+}
+
+/// Flags of `sentence` against the statements it cites, as [`Sources::check`].
 pub fn check(sentence: &str, cited: &[&str]) -> Vec<Flag> {
-    let source = Source::read(cited);
-    let tokens = tokens::read(sentence);
-    let (_, dated) = dates::find(&tokens);
-    let found = [
-        (FlagKind::Number, numbers::missing(&tokens, &dated, &source)),
-        (FlagKind::Date, dates::missing(&tokens, &source)),
-        (FlagKind::Side, sides::missing(&tokens, &source)),
-        (FlagKind::Drug, drugs::missing(&tokens, &source)),
-        (FlagKind::Negation, negation::conflicts(&tokens, &source)),
-        (
-            FlagKind::Unsupported,
-            negation::new_findings(&tokens, &source),
-        ),
-        (FlagKind::BodyPart, support::missing_parts(&tokens, &source)),
-    ];
-    found
-        .into_iter()
-        .filter(|(_, words)| !words.is_empty())
-        .map(|(kind, words)| Flag::new(kind, words))
-        .collect()
+    Sources::read(cited).check(sentence)
 }

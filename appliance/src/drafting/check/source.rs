@@ -1,7 +1,9 @@
 //! The statements that a sentence is compared with, read once: units of about one sentence, each with its words'
 //! polarity, and how near a unit is to the sentence under test.
 
-use super::negation::{self, Polarity};
+use super::answers;
+use super::polarity::{Polarity, polarity};
+use super::spoken;
 use super::tokens::{self, Token};
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +32,7 @@ impl Source {
                 for tokens in clauses(tokens::read(text)) {
                     let stems = stems(&tokens);
                     units.push(Unit {
-                        polarity: negation::polarity(&tokens),
+                        polarity: polarity(&tokens),
                         tokens,
                         stems,
                         turn,
@@ -38,7 +40,7 @@ impl Source {
                 }
             }
         }
-        negation::answer_questions(&mut units);
+        answers::answer_questions(&mut units);
         let mut count: HashMap<String, usize> = HashMap::new();
         for unit in &units {
             for stem in &unit.stems {
@@ -165,7 +167,7 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
             '?' | '!' | ';' => true,
             // "ninety eight . two": some transcripts write the point so.
             '.' if text[..i].ends_with(' ')
-                && tokens::small(text[next..].split_whitespace().next().unwrap_or(""))
+                && spoken::small(text[next..].split_whitespace().next().unwrap_or(""))
                     .is_some() =>
             {
                 false

@@ -1,7 +1,7 @@
 //! Words of a sentence that its sources don't have.
 
 use super::body;
-use super::negation;
+use super::polarity::{Polarity, polarity};
 use super::source::Source;
 use super::tokens::{self, Token};
 use super::{Flag, FlagKind};
@@ -9,7 +9,7 @@ use super::{Flag, FlagKind};
 /// Parts of the body that the source names neither itself nor by its region or a part within it.
 pub(super) fn missing_parts(sentence: &[Token], source: &Source) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    let polarity = negation::polarity(sentence);
+    let held = polarity(sentence);
     // "Neck: supple" and "Ears, nose, throat: clear" are headings of an examination.
     let heading = sentence
         .iter()
@@ -17,9 +17,9 @@ pub(super) fn missing_parts(sentence: &[Token], source: &Source) -> Vec<String> 
         .map_or(0, |at| at + 1);
     for (token, _) in sentence
         .iter()
-        .zip(polarity)
+        .zip(held)
         .skip(heading)
-        .filter(|(_, p)| *p != negation::Polarity::Negated)
+        .filter(|(_, p)| *p != Polarity::Negated)
     {
         let Some(part) = body::part(&token.stem).filter(|_| !body::general(&token.stem)) else {
             continue;
