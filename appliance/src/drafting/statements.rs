@@ -14,6 +14,8 @@ pub const MAX_STATEMENTS: usize = 400;
 const LONG: usize = 220;
 /// An answer of at most this many words is joined to the question before it.
 const SHORT_ANSWER_WORDS: usize = 12;
+/// So is a longer one, of at most this many words, that begins with yes or no.
+const ANSWER_WORDS: usize = 32;
 
 /// Who said a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -378,6 +380,25 @@ fn push_trimmed(text: &str, range: Range<usize>, out: &mut Vec<Range<usize>>) {
     }
 }
 
+/// Whether a turn is no more than an answer to the question before it.
+fn answers(text: &str) -> bool {
+    let mut words = text
+        .split_whitespace()
+        .map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase())
+        .filter(|w| !w.is_empty())
+        .skip_while(|w| matches!(w.as_str(), "um" | "uh" | "oh" | "well" | "so"));
+    let first = words.next().unwrap_or_default();
+    let most = if matches!(
+        first.as_str(),
+        "yes" | "yeah" | "yep" | "no" | "nope" | "not" | "never" | "none"
+    ) {
+        ANSWER_WORDS
+    } else {
+        SHORT_ANSWER_WORDS
+    };
+    words.count() < most
+}
+
 /// Joins "Any fever?" and "No." into one statement, where the speaker changes between them.
 fn join_answers(source: &str, pieces: Vec<Piece>) -> Vec<(Piece, String)> {
     let mut out: Vec<(Piece, String)> = Vec::new();
@@ -389,11 +410,7 @@ fn join_answers(source: &str, pieces: Vec<Piece>) -> Vec<(Piece, String)> {
                 && last.speaker != piece.speaker
                 && asks(question)
                 && question.len() <= LONG * 2
-                && text
-                    .split_whitespace()
-                    .filter(|w| w.chars().any(char::is_alphanumeric))
-                    .count()
-                    <= SHORT_ANSWER_WORDS
+                && answers(&text)
         });
         match out.last_mut() {
             Some((last, question)) if joins => {

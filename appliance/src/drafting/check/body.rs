@@ -27,21 +27,22 @@ trunk<: torso trunk body
 chest<trunk: chest thorax thoracic sternum rib thoraci
 breast<chest: breast nipple
 lung<chest: lung bronchi
-heart<chest: heart
+heart<chest: heart coronary ventricular atrial
 back<trunk: back spine spinal lumbar lowback flank paraspinal lumbosacral vertebra
-sacrum<back: sacrum sacral tailbone coccyx
-abdomen<trunk: abdomen abdominal belly stomach tummy epigastric epigastrium navel
+sacrum<back: sacrum sacral sacroiliac tailbone coccyx
+abdomen<trunk: abdomen abdominal belly stomach tummy epigastric epigastrium navel quadrant
 liver<abdomen: liver
 spleen<abdomen: spleen
 kidney<abdomen: kidney
 groin<trunk: groin inguinal
 pelvis<trunk: pelvi pelvic
+genital<pelvis: testicle testicular testi scrotum scrotal penis vagina vaginal ovary ovarian labia
 buttock<trunk: buttock glute gluteal
 arm<: arm upperlimb extremity
 shoulder<arm: shoulder glenohumeral scapula deltoid clavicle rotator acromion
 axilla<shoulder: axilla axillary armpit
 biceps<arm: bicep tricep humerus
-elbow<arm: elbow epicondyl epicondyle olecranon
+elbow<arm: elbow epicondyl epicondyle epicondyliti olecranon
 forearm<arm: forearm radiu ulna
 wrist<arm: wrist carpal scaphoid
 hand<arm: hand palm metacarpal grip knuckle
@@ -116,5 +117,12 @@ pub(super) fn general(stem: &str) -> bool {
             | "sole"
             | "cranial"
             | "rib"
+            | "coronary"
+            | "ventricular"
+            | "atrial"
+            | "vaginal"
+            | "vagina"
+            | "ovarian"
+            | "ovary"
     )
 }

@@ -136,8 +136,9 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                     ..date
                 };
                 used = 3;
-            } else if let (Some(m @ 1..=12), Some(y @ 32..=99)) =
-                (whole(tokens.get(i)), whole(tokens.get(i + 2)))
+            } else if text(i + 1) == "/"
+                && let (Some(m @ 1..=12), Some(y @ 32..=99)) =
+                    (whole(tokens.get(i)), whole(tokens.get(i + 2)))
             {
                 date = Date {
                     year: Some(1900 + y),
@@ -209,6 +210,25 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                 }
             }
         }
+        // "back in ninety six"
+        if used == 0
+            && matches!(text(i.wrapping_sub(1)), "in" | "since")
+            && tokens[i]
+                .number
+                .as_ref()
+                .is_some_and(|n| !n.digits && !n.ordinal)
+            && let Some(y @ 50..=99) = whole(tokens.get(i))
+            && tokens.get(i + 1).is_none_or(|t| {
+                t.is_mark()
+                    || matches!(
+                        t.text.as_str(),
+                        "and" | "i" | "he" | "she" | "we" | "they" | "when" | "with" | "for" | "or"
+                    )
+            })
+        {
+            date.year = Some(1900 + y);
+            used = 1;
+        }
         if used > 0 {
             taken[i..(i + used).min(tokens.len())].fill(true);
             out.push(date);
@@ -244,6 +264,9 @@ fn surely_month(tokens: &[Token], i: usize) -> bool {
                 | "by"
                 | "-"
                 | "this"
+        ) && !matches!(
+            tokens.get(i + 1).map_or("", |t| t.text.as_str()),
+            "be" | "have" | "need" | "help" | "not" | "cause" | "take" | "also"
         )
 }
 

@@ -16,6 +16,7 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let scores: Vec<f64> = (0..source.units.len())
         .map(|i| source.nearness(&near, i))
         .collect();
+    let all_top = scores.iter().copied().fold(0.0, f64::max);
     let mut against: Vec<usize> = Vec::new();
     let (mut with, mut with_negated) = (0usize, 0usize);
     for (at, token) in sentence.iter().enumerate() {
@@ -68,8 +69,21 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
             })
             .filter(|(_, p)| *p != Polarity::Open)
             .collect();
+        // "ibuprofen for pain" doesn't say that there is any.
+        if mine[at] == Polarity::Affirmed
+            && finding(&token.stem)
+            && (1..4).any(|k| {
+                at >= k
+                    && matches!(
+                        sentence[at - k].text.as_str(),
+                        "for" | "if" | "control" | "manage" | "treat" | "help"
+                    )
+            })
+        {
+            continue;
+        }
         let best = found.iter().map(|f| f.0).fold(0.0, f64::max);
-        if found.is_empty() {
+        if found.is_empty() || best < FAR * all_top {
             continue;
         }
         let weigh = |same: bool| {
@@ -101,49 +115,14 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     let bad = (negated > 0 && negated >= with_negated)
         || findings > 0 && findings * 4 >= with_affirmed
         || affirmed > with_affirmed;
-    // "was not discussed": nothing near says no to anything.
-    let top = scores.iter().copied().fold(0.0, f64::max);
-    let says_no = |t: &Token| {
-        matches!(
-            t.text.as_str(),
-            "no" | "not"
-                | "never"
-                | "none"
-                | "nothing"
-                | "without"
-                | "stop"
-                | "stopped"
-                | "avoid"
-                | "unable"
-                | "trouble"
-                | "hard"
-                | "difficult"
-                | "difficulty"
-                | "cannot"
-                | "denies"
-                | "negative"
-                | "nope"
-                | "instead"
-                | "rarely"
-                | "hardly"
-        )
-    };
-    let lone = sentence.iter().position(|t| t.text == "not").filter(|_| {
-        top >= KNOWN
-            && !source.units.iter().zip(&scores).any(|(u, s)| {
-                *s >= top * AROUND
-                    && (u.tokens.iter().any(says_no)
-                        || u.polarity.iter().any(|p| *p != Polarity::Affirmed))
-            })
-    });
-    if let Some(at) = lone {
+    if let Some(at) = unanswered(sentence, source, &scores) {
         return sentence[at..]
             .iter()
             .take(3)
             .map(|t| t.text.clone())
             .collect();
     }
-    if let Some(at) = oddities::stray_any(sentence, &mine) {
+    if let Some(at) = oddities::find(sentence, &mine) {
         return vec![sentence[at].text.clone()];
     }
     if bad {
@@ -156,9 +135,116 @@ pub(super) fn conflicts(sentence: &[Token], source: &Source) -> Vec<String> {
     }
 }
 
-/// Overlap with the source from which a "not" without any counterpart is in doubt, and how near its counterpart may be.
+/// Where the clause of a token begins and ends.
+fn clause(tokens: &[Token], at: usize) -> std::ops::Range<usize> {
+    let cuts = |k: usize| {
+        matches!(
+            tokens[k].text.as_str(),
+            "." | ","
+                | ";"
+                | ":"
+                | "?"
+                | "!"
+                | "but"
+                | "which"
+                | "who"
+                | "that"
+                | "because"
+                | "while"
+                | "when"
+                | "although"
+                | "however"
+                | "if"
+                | "though"
+        ) || (matches!(tokens[k].text.as_str(), "and" | "or" | "so")
+            && tokens
+                .get(k + 1)
+                .is_some_and(|t| AFTER_AND.contains(&t.text.as_str())))
+    };
+    let start = (0..at).rev().find(|k| cuts(*k)).map_or(0, |k| k + 1);
+    let end = (at + 1..tokens.len())
+        .find(|k| cuts(*k))
+        .unwrap_or(tokens.len());
+    start..end
+}
+
+/// Words that begin a clause of their own after "and".
+const AFTER_AND: &[&str] = &[
+    "he", "she", "i", "we", "they", "you", "it", "patient", "there", "has", "have", "had", "is",
+    "are", "was", "were", "does", "did", "will", "can", "the", "his", "her", "reports", "denies",
+    "no", "not",
+];
+
+/// Words that deny, refuse or fail.
+fn says_no(token: &Token) -> bool {
+    matches!(
+        token.text.as_str(),
+        "no" | "not"
+            | "never"
+            | "none"
+            | "nothing"
+            | "without"
+            | "stop"
+            | "stopped"
+            | "avoid"
+            | "unable"
+            | "trouble"
+            | "hard"
+            | "difficult"
+            | "difficulty"
+            | "cannot"
+            | "denies"
+            | "negative"
+            | "nope"
+            | "instead"
+            | "rarely"
+            | "hardly"
+            | "nobody"
+            | "neither"
+            | "nah"
+            | "barely"
+            | "less"
+            | "quit"
+            | "refused"
+            | "except"
+            | "only"
+    ) || words::inverted(&token.text).is_some()
+}
+
+/// A "not" to which no near line of the source says no: a sentence that denies needs a denial in its source.
+fn unanswered(sentence: &[Token], source: &Source, scores: &[f64]) -> Option<usize> {
+    let highest = |list: &[f64]| list.iter().copied().fold(0.0, f64::max);
+    (0..sentence.len()).find(|&at| {
+        let next = sentence.get(at + 1).map_or("", |t| t.text.as_str());
+        if sentence[at].text != "not"
+            || matches!(next, "limited" | "only" | "just" | "necessarily")
+            || sentence[..at].iter().any(|t| t.text == "if")
+        {
+            return false;
+        }
+        // The words of its own clause say where to look; where the source has none of them, the whole sentence's.
+        let near = stems(&sentence[clause(sentence, at)]);
+        let own: Vec<f64> = (0..source.units.len())
+            .map(|i| source.nearness(&near, i))
+            .collect();
+        let score = if highest(&own) >= KNOWN { &own } else { scores };
+        let top = highest(score);
+        if top < KNOWN {
+            return !source.units.iter().any(|u| u.tokens.iter().any(says_no));
+        }
+        !source.units.iter().zip(score).any(|(u, s)| {
+            *s >= top * AROUND
+                && (u.tokens.iter().any(says_no) || u.polarity.contains(&Polarity::Negated))
+        })
+    })
+}
+
+/// Overlap with the source from which a "not" without any counterpart is in doubt, and how near its counterpart must be.
 const KNOWN: f64 = 2.0;
-const AROUND: f64 = 0.5;
+const AROUND: f64 = 0.85;
+
+/// Mentions much farther off than the source's nearest line speak of something else.
+const FAR: f64 = 0.3;
 
 /// One mention is outweighed by several near ones that say the opposite.
 const OUTWEIGHED: f64 = 0.34;

@@ -233,6 +233,15 @@ fn unit_after(tokens: &[Token], at: usize) -> Option<(Kind, f64)> {
             k += 1;
             continue;
         }
+        // "in the 50s" counts no seconds.
+        if text(k) == "s"
+            && tokens[at]
+                .number
+                .as_ref()
+                .is_some_and(|n| n.value >= 20.0 && n.value % 10.0 == 0.0)
+        {
+            return None;
+        }
         if let Some(found) = unit(text(k)) {
             // "s" and "m" only beside digits; "x" joins sets and repetitions.
             return (text(k).len() > 1
@@ -432,8 +441,10 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
             && !clock(sentence, mine.at);
         let equal_ends = mine.to.is_some_and(|o| same(o, mine.number.value));
         if !found
+            || ill_formed(sentence, &mine)
             || best_same < needed
-            || best_other > best_same * RIVAL + RIVAL_MORE
+            || best_other
+                > best_same * RIVAL + RIVAL_MORE
             || padded
             || equal_ends
         {
@@ -443,9 +454,33 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
     out
 }
 
+/// "1 weeks", "7/5", "4-3 weeks": no such figure is meant, whatever the source says.
+fn ill_formed(tokens: &[Token], q: &Quantity) -> bool {
+    let next = tokens.get(q.at + 1).map_or("", |t| t.text.as_str());
+    let plural_of_one = same(q.number.value, 1.0)
+        && !q.number.ordinal
+        && next.len() > 3
+        && next.ends_with('s')
+        && (unit(next).is_some()
+            || !next.ends_with("ss")
+                && !next.ends_with("us")
+                && !next.ends_with("is")
+                && tokens.get(q.at + 1).is_some_and(|t| !t.stem.is_empty())
+                && !q.at.checked_sub(1).is_some_and(|k| {
+                    matches!(tokens[k].text.as_str(), "the" | "that" | "this" | "which" | "no")
+                }));
+    let above_scale = q
+        .over
+        .is_some_and(|o| (same(o, 5.0) || same(o, 10.0)) && q.number.value > o);
+    let falling = matches!(q.unit, Some((Kind::Time, _)))
+        && matches!(next, "-" | "to")
+        && q.to.is_some_and(|t| t < q.number.value);
+    plural_of_one || above_scale || falling
+}
+
 /// How much nearer another figure of the same kind must be said for this one to be in doubt.
 const RIVAL: f64 = 1.3;
-const RIVAL_MORE: f64 = 1.5;
+const RIVAL_MORE: f64 = 2.5;
 
 /// Another figure that measures the same.
 fn rivals(mine: &Quantity, theirs: &Quantity) -> bool {
@@ -498,7 +533,12 @@ fn passed_over(q: &Quantity, tokens: &[Token]) -> bool {
         && tokens
             .get(1)
             .is_some_and(|t| matches!(t.text.as_str(), "." | ")"));
+    let next = tokens.get(q.at + 1).map_or("", |t| t.text.as_str());
+    // "moving all four extremities" is no count of the source's.
+    let all_four =
+        same(q.number.value, 4.0) && matches!(next, "extremities" | "limbs" | "quadrants");
     list_mark
+        || all_four
         || (!q.number.digits && q.number.ordinal)
         || (!q.number.digits
             && same(q.number.value, 1.0)

@@ -69,7 +69,7 @@ const AFTER_COMMA: &[&str] = &[
     "appears",
     "wants",
 ];
-const STOPS: &[&str] = &[".", ";", "?", "!", ":"];
+pub(super) const STOPS: &[&str] = &[".", ";", "?", "!", ":"];
 
 /// Polarity of each token of one sentence.
 pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
@@ -107,7 +107,22 @@ pub(super) fn polarity(tokens: &[Token]) -> Vec<Polarity> {
         } else if word == "non" {
             // "non-smoker" denies one word
             if let Some(k) = (i + 1..n).find(|k| !tokens[*k].is_mark()) {
-                flips[k] += 1;
+                if text(k + 1) == "-"
+                    || !matches!(
+                        tokens[k].stem.as_str(),
+                        "smoke" | "alcohol" | "pain" | "tender" | "distend" | "pregnant"
+                    )
+                {
+                    // "non-weight-bearing", "non-healing" name a thing of their own
+                    for (j, o) in open.iter_mut().enumerate().skip(k) {
+                        if j > k && text(j) != "-" && text(j - 1) != "-" {
+                            break;
+                        }
+                        *o = true;
+                    }
+                } else {
+                    flips[k] += 1;
+                }
             }
         } else if word == "not" && text(i + 1) != "only" {
             if matches!(
@@ -225,7 +240,13 @@ fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
         if word == "," {
             seen = 0;
         }
-        if seen > if list { 12 } else { 9 } {
+        if seen
+            > if list {
+                12
+            } else {
+                9
+            }
+        {
             break;
         }
         flips[i] += 1;

@@ -80,6 +80,7 @@ fn side_at(tokens: &[Token], i: usize, strict: bool) -> Option<Side> {
         "rt" if body_near(tokens, i) => Some(Side::Right),
         "l" | "r"
             if tokens[i].capital
+                && before != "/"
                 && (body_near(tokens, i)
                     || i + 1 == tokens.len()
                     || tokens.get(i + 1).is_some_and(Token::is_mark)
@@ -110,6 +111,16 @@ fn body_near(tokens: &[Token], i: usize) -> bool {
 
 fn sided(tokens: &[Token], i: usize, before: &str, strict: bool) -> bool {
     let text = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
+    // "right worse than left"
+    if matches!(text(i + 1), "worse" | "greater" | "more" | "less") && text(i + 2) == "than"
+        || before == "than"
+            && matches!(
+                text(i.wrapping_sub(2)),
+                "worse" | "greater" | "more" | "less"
+            )
+    {
+        return true;
+    }
     if matches!(
         before,
         "all"
@@ -278,6 +289,8 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
     for mention in mine {
         let fits = |m: &&Mention| match (mention.part, m.part) {
             (Some(a), Some(b)) => body::fits(a, b),
+            // "on the right", long after any part was named: only beside the sentence's own words.
+            (Some(_), None) => source.nearness(&near, m.at) >= BESIDE,
             _ => true,
         };
         let of_part: Vec<&Mention> = theirs.iter().filter(fits).collect();
@@ -307,8 +320,13 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
                 };
                 let same = support(&|m| m.side == side);
                 let other = support(&|m| m.side != side && m.side != Side::Both);
+                let both = support(&|m| {
+                    m.side == Side::Both && (m.part == mention.part || mention.part.is_none())
+                });
+                let one_of_two = both.0 > 0
+                    && both.1 > same.1;
                 // Both sides occur: the one said nearer to this sentence's words, and more often, counts.
-                same.0 > 0 && (other.0 == 0 || same.1 >= other.1 - 1e-9)
+                same.0 > 0 && !one_of_two && (other.0 == 0 || same.1 >= other.1 - 1e-9)
             }
         };
         if !ok || contradicts_itself(sentence, &mention) {
@@ -359,8 +377,32 @@ fn contradicts_itself(tokens: &[Token], mention: &Mention) -> bool {
             .take(4)
             .any(|t| t.text == tokens[mention.at].text)
     });
-    plural || than
+    plural || than || twice(tokens, mention.at)
 }
+
+/// "4/5 on the right and 5/5 on the right", "left and left rotation": what is told apart by its side has two.
+fn twice(tokens: &[Token], at: usize) -> bool {
+    let side = &tokens[at].text;
+    let ends = |k: usize| tokens.get(k).is_none_or(|t| t.is_mark() || t.text == "and");
+    let own = |k: usize| {
+        tokens[k].text == *side
+            && ends(k + 1)
+            && k > 1
+            && tokens[k - 1].text == "the"
+            && matches!(tokens[k - 2].text.as_str(), "on" | "to" | "from")
+    };
+    let next = |k: usize| tokens.get(k).map_or("", |t| t.text.as_str());
+    (own(at)
+        && tokens[at + 1..]
+            .iter()
+            .take_while(|t| !matches!(t.text.as_str(), "." | ";"))
+            .enumerate()
+            .any(|(k, _)| own(at + 1 + k)))
+        || (next(at + 1) == "and" && next(at + 2) == side)
+}
+
+/// Overlap that a side without a part of its own must have with the sentence.
+const BESIDE: f64 = 1.0;
 
 /// What each further mention of a side adds to its nearest one.
 const OFTEN: f64 = 0.35;

@@ -35,6 +35,13 @@ fn tens(word: &str) -> Option<f64> {
     if word == "fourty" {
         return Some(40.0);
     }
+    // "in her seventies"
+    if let Some(one) = word.strip_suffix("ies") {
+        return TENS
+            .iter()
+            .position(|w| w.strip_suffix('y') == Some(one))
+            .map(|n| (n as f64 + 2.0) * 10.0);
+    }
     TENS.iter()
         .position(|w| *w == word)
         .map(|n| (n as f64 + 2.0) * 10.0)

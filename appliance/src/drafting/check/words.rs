@@ -25,7 +25,7 @@ static SAME: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
     for line in "swell: edema oedema swollen swell puffy puffi effusion
         pain: ache achy hurt sore painful tender tendern discomfort achi painles pains soreness soren nontender
         numb: numbn paresthesia paraesthesia
-        tingl: tingle
+        tingl: tingle tingly
         dyspnea: breathless dyspnoea sob
         weak: weakn weaken
         dizzy: dizzi dizzin lightheaded lightheadedn vertigo
@@ -115,6 +115,29 @@ static PHRASES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::new
         ("difficulty breathing", "dyspnea"),
         ("out of breath", "dyspnea"),
         ("winded", "dyspnea"),
+        ("hard to breathe", "dyspnea"),
+        ("hard time breathing", "dyspnea"),
+        ("breathing hard", "dyspnea"),
+        ("catch my breath", "dyspnea"),
+        ("catching my breath", "dyspnea"),
+        ("catch your breath", "dyspnea"),
+        ("breathing problems", "dyspnea"),
+        ("breathing issues", "dyspnea"),
+        ("problems breathing", "dyspnea"),
+        ("passed out", "syncope"),
+        ("passing out", "syncope"),
+        ("pass out", "syncope"),
+        ("blacked out", "syncope"),
+        ("blacking out", "syncope"),
+        ("lost consciousness", "syncope"),
+        ("loss of consciousness", "syncope"),
+        ("heart fluttering", "palpitation"),
+        ("heart racing", "palpitation"),
+        ("heart pounding", "palpitation"),
+        ("heart beating fast", "palpitation"),
+        ("skipped beats", "palpitation"),
+        ("skipping beats", "palpitation"),
+        ("trouble sleeping", "insomnia"),
         ("throwing up", "vomit"),
         ("threw up", "vomit"),
         ("high blood pressure", "hypertension"),
@@ -136,6 +159,17 @@ static PHRASES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::new
         ("low back", "lowback"),
         ("physical therapy", "physiotherapy"),
         ("p t", "physiotherapy"),
+        ("weight loss", "weightloss"),
+        ("loss of weight", "weightloss"),
+        ("lost weight", "weightloss"),
+        ("lose weight", "weightloss"),
+        ("losing weight", "weightloss"),
+        ("lost any weight", "weightloss"),
+        ("weight gain", "weightgain"),
+        ("gained weight", "weightgain"),
+        ("gain weight", "weightgain"),
+        ("gaining weight", "weightgain"),
+        ("gained any weight", "weightgain"),
         ("heart attack", "infarction"),
         ("difficulty swallowing", "dysphagia"),
         ("trouble swallowing", "dysphagia"),
