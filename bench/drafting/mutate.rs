@@ -6,7 +6,9 @@
 //!   becomes another (mg, mcg, g; days, weeks, months, years).
 //! side: left and right exchanged (also L and R before a word); bilateral or both becomes left or right.
 //! drug: one medicine becomes another generic that the dialogue doesn't name.
-//! date: one month, weekday, year, day of month or part of a numeric date becomes another.
+//! date: one month, weekday, year, day of month or part of a numeric date becomes another; "yesterday" and
+//!   "tomorrow" change places; of a day counted from today ("3 weeks ago", "the past 2 months", "in 6 weeks") the count
+//!   or the unit becomes another.
 //! negation: one cue removed ("no", "denies" → "reports", "not", "without" → "with", "negative" → "positive"), or one
 //!   put in ("reports" → "denies", "is" → "is not", "has a" → "has no").
 
@@ -316,6 +318,14 @@ fn date(text: &str, all: &[Word<'_>], i: usize, rng: &mut Rng) -> Vec<String> {
     if let Some(at) = DAYS.iter().position(|d| *d == word.text) {
         return vec![replaced(text, word, DAYS[(at + 1 + rng.below(6)) % 7])];
     }
+    match word.text.to_lowercase().as_str() {
+        "yesterday" => return vec![replaced(text, word, "tomorrow")],
+        "tomorrow" => return vec![replaced(text, word, "yesterday")],
+        _ => {}
+    }
+    if from_today(all, i) {
+        return number(text, all, i, rng);
+    }
     let Ok(value) = word.text.parse::<u32>() else {
         return Vec::new();
     };
@@ -338,6 +348,20 @@ fn date(text: &str, all: &[Word<'_>], i: usize, rng: &mut Rng) -> Vec<String> {
             &format!("{other:0w$}", w = word.text.len()),
         )]
     }
+}
+
+/// Whether the word is the count or the unit of "3 weeks ago", "in 6 weeks", "the past 2 months".
+fn from_today(all: &[Word<'_>], i: usize) -> bool {
+    let low = |k: usize| all.get(k).map_or(String::new(), |w| w.text.to_lowercase());
+    let is_unit = |k: usize| UNITS[1].contains(&low(k).trim_end_matches('s'));
+    let count = if is_unit(i) { i.wrapping_sub(1) } else { i };
+    let counts = low(count).starts_with(|c: char| c.is_ascii_digit())
+        || SPELLED.contains(&low(count).as_str());
+    let before = count.checked_sub(1).map_or(String::new(), low);
+    counts
+        && is_unit(count + 1)
+        && (low(count + 2) == "ago"
+            || matches!(before.as_str(), "in" | "past" | "last" | "within" | "next"))
 }
 
 fn negation(text: &str, all: &[Word<'_>], i: usize) -> Vec<String> {

@@ -28,8 +28,6 @@ pub enum Unused {
     Instruction,
     /// Small talk: nothing clinical in it.
     NotClinical,
-    /// No sentence of the draft cites it.
-    NotCited,
 }
 
 impl Unused {
@@ -40,7 +38,6 @@ impl Unused {
                 "Reads like an instruction to the program. Text in a source is never followed."
             }
             Self::NotClinical => "Small talk; nothing clinical was found in it.",
-            Self::NotCited => "No sentence of the draft uses this line.",
         }
     }
 }
@@ -54,7 +51,8 @@ const CLINICAL: &str = "pain ache sore swelling numbness tingling weakness stiff
     xray mri ct scan ultrasound ekg ecg blood glucose a1c hemoglobin cholesterol vitals temperature pulse saturation bp hr pressure weight bmi
     smoke smoking cigarettes tobacco alcohol drugs immunization vaccine pregnant pregnancy menstrual period miscarriage birth deaf vision hearing sleep appetite diet
     heartburn reflux bowel bladder surgical illness illnesses sick unwell health healthy medical physical treatment therapy specialist referral nurse hives anaphylaxis mastectomy appendix appendectomy hysterectomy tonsillectomy
-    feed dressing bathing toileting handwriting sensory developmental milestone rough_fall fell falls died genetic heredity hereditary carrier ill sneezing congestion sinus sprained broken stitches burn mole biopsy";
+    feed dressing bathing toileting handwriting sensory developmental milestone rough_fall fell falls died genetic heredity hereditary carrier ill sneezing congestion sinus sprained broken stitches burns mole biopsy
+    mobs mobilise mobilize dietician dietitian reassess hep tens needling strapping taping kinesio orthosis insoles orthotics ergonomic seating splinting pencil toilet caregiver discharge wean frame zimmer goniometer proprioception plyometric isometric eccentric theraputty coordination adherence compliance lumbar spasm knots physio";
 
 /// Everyday words among the parts of the body that say little by themselves ("on the other hand", "go ahead").
 const WEAK: &[&str] = &[
@@ -78,6 +76,13 @@ const WEAK: &[&str] = &[
     "finger",
     "shoulder",
     "egg",
+    "burn",
+    "cast",
+    "pencil",
+    "frame",
+    "discharge",
+    "toilet",
+    "seat",
     "iron",
     "bee",
     "salt",
@@ -104,7 +109,13 @@ fn words_of(text: &str) -> (usize, usize) {
     use std::sync::LazyLock;
     static STRONG: LazyLock<HashSet<String>> = LazyLock::new(|| check::content_stems(CLINICAL));
     let (mut strong, mut weak) = (0, 0);
+    let low = text.to_lowercase();
     for stem in check::content_stems(text) {
+        // "broke early", "tie-break": a bone isn't meant by the verb alone.
+        let verb = stem == "fracture" && !low.contains("fractur") && !low.contains("broken");
+        if verb {
+            continue;
+        }
         if WEAK.contains(&stem.as_str()) {
             weak += 1;
         } else if STRONG.contains(&stem)
@@ -130,11 +141,39 @@ pub fn is_clinical(statements: &[Statement]) -> bool {
     let strong = hits.iter().filter(|h| h.0 > 0).count();
     let any = hits.iter().filter(|h| h.0 + h.1 > 0).count();
     let n = statements.len();
+    // An oven has degrees too, but then a kitchen's words stand beside them.
+    let measured = statements.iter().any(|s| check::measures(&s.text))
+        && !hits
+            .iter()
+            .zip(statements)
+            .any(|(h, s)| h.0 == 0 && is_kitchen(&s.text));
     match n {
         0 => false,
-        1..=4 => strong > 0 || (any > 0 && statements.iter().any(|s| check::measures(&s.text))),
+        1..=4 => strong > 0 || (any > 0 && measured),
         _ => strong * 100 >= n * STRONG_SHARE && strong >= 2,
     }
+}
+
+fn is_kitchen(text: &str) -> bool {
+    text.to_lowercase()
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|w| {
+            matches!(
+                w,
+                "bake"
+                    | "oven"
+                    | "fry"
+                    | "butter"
+                    | "flour"
+                    | "simmer"
+                    | "stir"
+                    | "dough"
+                    | "sauce"
+                    | "recipe"
+                    | "boil"
+                    | "whisk"
+            )
+        })
 }
 
 /// Percent of statements that must hold a strong clinical word in a text of five or more.
@@ -285,6 +324,29 @@ mod tests {
         ));
         assert!(!clinical("buy milk"));
         assert!(!clinical(""));
+    }
+
+    #[test]
+    fn texts_about_other_things_are_refused() {
+        let all = include_str!("../../../bench/drafting/off_topic.txt");
+        let (_, texts) = all.split_once('\n').unwrap();
+        let passed: Vec<&str> = texts.split("\n---\n").filter(|t| clinical(t)).collect();
+        assert!(texts.split("\n---\n").count() >= 30);
+        assert!(passed.is_empty(), "{passed:#?}");
+    }
+
+    #[test]
+    fn no_rough_note_is_refused() {
+        let lines: Vec<&str> = include_str!("../../../bench/drafting/rough.tsv")
+            .lines()
+            .filter_map(|l| l.split_once('\t'))
+            .map(|(_, text)| text)
+            .collect();
+        for size in [4, 6, 9, 15] {
+            for note in lines.chunks(size).map(|c| c.join("\n")) {
+                assert!(clinical(&note), "{note}");
+            }
+        }
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub fn split(source: &str) -> Result<Vec<Statement>, SourceError> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut heading: Option<String> = None;
     let mut speaker: Option<Speaker> = None;
+    let letters = letters_speak(source);
     let mut at = 0;
     for line in source.split_inclusive('\n') {
         let start = at;
@@ -108,7 +109,7 @@ pub fn split(source: &str) -> Result<Vec<Statement>, SourceError> {
             speaker = None;
             continue;
         }
-        if let Some((who, skip)) = speaker_label(body) {
+        if let Some((who, skip)) = speaker_label(body, letters) {
             speaker = Some(who);
             let (more, rest) = trimmed(&body[skip..]);
             from += skip + more;
@@ -183,7 +184,35 @@ fn bullet(text: &str) -> usize {
     0
 }
 
-fn speaker_label(text: &str) -> Option<(Speaker, usize)> {
+/// Whether "P:", "D:" and "T:" are speakers: two sides take turns in the text. Beside "S:", "O:" or "A:" they are
+/// headings ("P:" the plan), and alone they may be anything ("T: 37.2").
+fn letters_speak(source: &str) -> bool {
+    let mut last = None;
+    let mut changes = 0;
+    for line in source.lines() {
+        let Some((name, said)) = line.trim().split_once(':') else {
+            continue;
+        };
+        let name = name.trim().to_lowercase();
+        let name = name.trim_matches(|c: char| c == '[' || c == ']' || c.is_ascii_digit());
+        if said.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
+            continue;
+        }
+        let side = match name {
+            "s" | "o" | "a" | "subjective" | "objective" | "assessment" | "plan" => return false,
+            "p" => Speaker::Patient,
+            _ => match who(name) {
+                Some(side) => side,
+                None => continue,
+            },
+        };
+        changes += usize::from(last.is_some_and(|l| l != side));
+        last = Some(side);
+    }
+    changes > 0
+}
+
+fn speaker_label(text: &str, letters: bool) -> Option<(Speaker, usize)> {
     let (name, end) = if let Some(rest) = text.strip_prefix('[') {
         let close = rest.find(']')?;
         (&rest[..close], close + 2)
@@ -195,16 +224,23 @@ fn speaker_label(text: &str) -> Option<(Speaker, usize)> {
     let name = name.trim().to_lowercase();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_' || c == ' ');
     let who = match name {
+        "p" if letters => Speaker::Patient,
+        "d" | "t" if !letters => return None,
+        _ => who(name)?,
+    };
+    Some((who, end))
+}
+
+/// Whom a label names. "P" alone may be the plan as well.
+fn who(name: &str) -> Option<Speaker> {
+    Some(match name {
         "doctor" | "dr" | "d" | "physician" | "clinician" | "therapist" | "physio"
         | "physiotherapist" | "ot" | "nurse" | "practitioner" | "t" => Speaker::Clinician,
         "patient" | "pt" | "client" => Speaker::Patient,
         "guest" | "family" | "mother" | "father" | "mom" | "dad" | "wife" | "husband" | "son"
         | "daughter" | "parent" | "caregiver" | "guest_family" => Speaker::Other,
-        // "P:" is the patient only beside a "D:", else the plan; "pt" without brackets is common too.
-        "p" => return None,
         _ => return None,
-    };
-    Some((who, end))
+    })
 }
 
 /// Headings that say where a line belongs.
@@ -384,7 +420,10 @@ fn push_trimmed(text: &str, range: Range<usize>, out: &mut Vec<Range<usize>>) {
 fn answers(text: &str) -> bool {
     let mut words = text
         .split_whitespace()
-        .map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase())
+        .map(|w| {
+            w.trim_matches(|c: char| !c.is_alphanumeric())
+                .to_lowercase()
+        })
         .filter(|w| !w.is_empty())
         .skip_while(|w| matches!(w.as_str(), "um" | "uh" | "oh" | "well" | "so"));
     let first = words.next().unwrap_or_default();
@@ -465,6 +504,22 @@ mod tests {
         assert_eq!(found[0].speaker, Some(Speaker::Clinician));
         let found = split("O:\nflex 110\nPlan: ice").unwrap();
         assert_eq!(found.last().unwrap().heading.as_deref(), Some("plan"));
+    }
+
+    #[test]
+    fn p_is_the_patient_where_turns_alternate_and_the_plan_beside_s_o_a() {
+        let found = split("D: What brings you in today?\nP: My knee hurts when I climb the stairs at home, and it has been swollen since Monday.\nD: Show me.\nP: Here.").unwrap();
+        assert_eq!(found[0].speaker, Some(Speaker::Clinician));
+        assert_eq!(found[1].speaker, Some(Speaker::Patient));
+        assert!(found.iter().all(|s| s.heading.is_none()));
+        let found = split("T: How is the hand?\nP: I can hold a cup again.").unwrap();
+        assert_eq!(found[0].text, "How is the hand? I can hold a cup again.");
+        let found = split("S: knee sore\nO: flex 110\nA: improving\nP: ice, HEP").unwrap();
+        let headings: Vec<_> = found.iter().map(|s| s.heading.as_deref()).collect();
+        assert_eq!(headings, [Some("s"), Some("o"), Some("a"), Some("p")]);
+        let found = split("knee sore\nT: 37.2\nP: review in 2 weeks").unwrap();
+        assert!(found.iter().all(|s| s.speaker.is_none()));
+        assert_eq!(found[2].heading.as_deref(), Some("p"));
     }
 
     #[test]

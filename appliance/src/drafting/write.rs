@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Stored with every draft; change it whenever the wording below changes.
-pub const PROMPT_VERSION: &str = "2";
+pub const PROMPT_VERSION: &str = "3";
 
 /// One request to the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,7 +65,7 @@ pub fn request(section: Section, discipline: &str, statements: &[&Statement]) ->
         Section::Plan => "what will be done next",
     };
     let mut user = format!(
-        "Section: {} ({about}).\nRewrite these lines as {} for the note:\n",
+        "{}: {about}.\nRewrite these lines as {} for the note:\n",
         section.title(),
         if statements.len() == 1 {
             "one short full sentence"
@@ -144,7 +144,7 @@ pub fn read(
     let answer: Answer = serde_json::from_str(answer.trim()).map_err(|_| AnswerError::NotJson)?;
     let mut out: Vec<DraftSentence> = Vec::new();
     for Sentence { text, sources } in answer.sentences {
-        let text = tidy(without_number(&text, given));
+        let text = tidy(without_label(without_number(&text, given), given));
         let words = text.split_whitespace().count();
         if words < 2 && !given.iter().any(|s| s.text.split_whitespace().count() < 2)
             || text.chars().filter(|c| c.is_alphabetic()).count() < 2
@@ -231,6 +231,52 @@ fn without_number<'a>(text: &'a str, given: &[&Statement]) -> &'a str {
         // "2.5 kg" is a figure and no line.
         Some(after) if is_line && (bracketed || after.starts_with(' ')) => after.trim_start(),
         _ => text,
+    }
+}
+
+/// Names of the request's own parts, which a small model may write out: "Statement 3", "Line 2: knee stiff".
+const PARTS: &[&str] = &[
+    "section",
+    "statement",
+    "statements",
+    "line",
+    "lines",
+    "sentence",
+    "sentences",
+    "source",
+    "sources",
+    "note",
+];
+
+/// The text without a part's name and number before it; empty where there is nothing else. Words that a given
+/// statement has itself are left alone.
+fn without_label<'a>(text: &'a str, given: &[&Statement]) -> &'a str {
+    let rest = text.trim_start();
+    let end = rest
+        .find(|c: char| !c.is_alphabetic())
+        .unwrap_or(rest.len());
+    let name = rest[..end].to_lowercase();
+    let said = given.iter().any(|s| {
+        s.text
+            .to_lowercase()
+            .split(|c: char| !c.is_alphabetic())
+            .any(|w| w == name)
+    });
+    if said || !PARTS.contains(&name.as_str()) {
+        return text;
+    }
+    let after = rest[end..].trim_start_matches([' ', '[', '#']);
+    let number = after
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(after.len());
+    let tail = after[number..].trim_start_matches([' ', ']', ')']);
+    let marked = tail.is_empty() || tail.starts_with([':', '.', '-', ',', ';']);
+    if marked
+        && (number > 0 || tail.trim_matches([':', '.', ' ']).is_empty() || tail.starts_with(':'))
+    {
+        tail.trim_start_matches([':', '.', '-', ',', ';', ' '])
+    } else {
+        text
     }
 }
 
@@ -325,6 +371,41 @@ mod tests {
         ] {
             assert_eq!(without_number(text, &given), kept);
         }
+    }
+
+    #[test]
+    fn names_of_the_requests_own_parts_are_never_written() {
+        let all = statements();
+        let given: Vec<&Statement> = all.iter().collect();
+        for text in [
+            "Section 4.",
+            "Statement 3",
+            "Line 2:",
+            "Note",
+            "Section:",
+            "Source [1].",
+        ] {
+            let answer = json!({"sentences": [{"text": text, "sources": [2]}]}).to_string();
+            assert_eq!(
+                read(&answer, Section::Objective, &given),
+                Err(AnswerError::Empty),
+                "{text}"
+            );
+        }
+        for (text, kept) in [
+            ("Statement 2: Right quads 4/5.", "Right quads 4/5."),
+            ("Line [2] - Right quads 4/5", "Right quads 4/5"),
+            ("Note the effusion.", "Note the effusion."),
+        ] {
+            assert_eq!(without_label(text, &given), kept);
+        }
+        let joint = split("joint line 2 cm tender").unwrap();
+        assert_eq!(
+            without_label("Line 2: tender", &[&joint[0]]),
+            "Line 2: tender"
+        );
+        let request = request(Section::Plan, "clinician", &given);
+        assert!(!request.user.contains("Section"));
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub(super) fn find(tokens: &[Token]) -> (Vec<Date>, Vec<bool>) {
                 used = 5;
             }
         }
-        if used == 0 && text(i + 1) == "/" {
+        if used == 0 && matches!(text(i + 1), "/" | "-") {
             if let (Some(m @ 1..=12), Some(y @ 1900..=2099)) =
                 (whole(tokens.get(i)), whole(tokens.get(i + 2)))
             {

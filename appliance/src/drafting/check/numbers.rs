@@ -443,8 +443,7 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         if !found
             || ill_formed(sentence, &mine)
             || best_same < needed
-            || best_other
-                > best_same * RIVAL + RIVAL_MORE
+            || best_other > best_same * RIVAL + RIVAL_MORE
             || padded
             || equal_ends
         {
@@ -467,7 +466,10 @@ fn ill_formed(tokens: &[Token], q: &Quantity) -> bool {
                 && !next.ends_with("is")
                 && tokens.get(q.at + 1).is_some_and(|t| !t.stem.is_empty())
                 && !q.at.checked_sub(1).is_some_and(|k| {
-                    matches!(tokens[k].text.as_str(), "the" | "that" | "this" | "which" | "no")
+                    matches!(
+                        tokens[k].text.as_str(),
+                        "the" | "that" | "this" | "which" | "no"
+                    )
                 }));
     let above_scale = q
         .over

@@ -240,13 +240,7 @@ fn scope(tokens: &[Token], from: usize, list: bool, flips: &mut [u32]) {
         if word == "," {
             seen = 0;
         }
-        if seen
-            > if list {
-                12
-            } else {
-                9
-            }
-        {
+        if seen > if list { 12 } else { 9 } {
             break;
         }
         flips[i] += 1;

@@ -323,8 +323,7 @@ pub(super) fn missing(sentence: &[Token], source: &Source) -> Vec<String> {
                 let both = support(&|m| {
                     m.side == Side::Both && (m.part == mention.part || mention.part.is_none())
                 });
-                let one_of_two = both.0 > 0
-                    && both.1 > same.1;
+                let one_of_two = both.0 > 0 && both.1 > same.1;
                 // Both sides occur: the one said nearer to this sentence's words, and more often, counts.
                 same.0 > 0 && !one_of_two && (other.0 == 0 || same.1 >= other.1 - 1e-9)
             }
