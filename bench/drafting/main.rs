@@ -11,7 +11,7 @@ mod sorting;
 
 use checking::{Figures, Setting};
 use embeddings::Daemon;
-use hadada::drafting::check;
+use hadada::drafting::{check, gate, statements};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -90,6 +90,20 @@ fn run() -> Result<(), Error> {
     let cited = checking::evaluate(&cases, Setting::Cited, args.show.as_deref());
     table(&whole, &cited);
     let mut report = checker_json(&whole, &cited);
+    let refused: Vec<&str> = cases
+        .iter()
+        .filter(|c| !statements::split(&c.dialogue).is_ok_and(|s| gate::is_clinical(&s)))
+        .map(|c| c.id.as_str())
+        .collect();
+    println!(
+        "\ngate: {} of {} dialogues refused as off-topic {refused:?}",
+        refused.len(),
+        cases.len()
+    );
+    report.insert(
+        "gate_refused".into(),
+        json!({"refused": refused.len(), "of": cases.len()}),
+    );
 
     if !no_sort {
         let daemon = match (&args.socket, &args.inference) {

@@ -386,6 +386,11 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
             .is_some_and(|(k, f)| k == Kind::Mass && f < 1.0)
             .then(|| medicine(sentence, mine.at))
             .flatten();
+        let margin = if matches!(mine.unit, Some((Kind::Time, _))) {
+            RIVAL_MORE_TIME
+        } else {
+            RIVAL_MORE
+        };
         let mut best_same: f64 = 0.0;
         let mut best_other: f64 = 0.0;
         let mut found = false;
@@ -443,7 +448,7 @@ pub(super) fn missing(sentence: &[Token], dated: &[bool], source: &Source) -> Ve
         if !found
             || ill_formed(sentence, &mine)
             || best_same < needed
-            || best_other > best_same * RIVAL + RIVAL_MORE
+            || best_other > best_same * RIVAL + margin
             || padded
             || equal_ends
         {
@@ -477,12 +482,29 @@ fn ill_formed(tokens: &[Token], q: &Quantity) -> bool {
     let falling = matches!(q.unit, Some((Kind::Time, _)))
         && matches!(next, "-" | "to")
         && q.to.is_some_and(|t| t < q.number.value);
-    plural_of_one || above_scale || falling
+    let after = tokens.get(q.at + 2);
+    // "in 2 week", but "a 2 week history", "2-week-old"
+    let singular_of_many = q.number.digits
+        && q.number.value > 1.0
+        && matches!(next, "day" | "week" | "month" | "year")
+        && after.is_none_or(|t| {
+            t.text == "."
+                || t.text == ","
+                || matches!(t.text.as_str(), "ago" | "for" | "with" | "when" | "to")
+        });
+    let none_of_time = same(q.number.value, 0.0)
+        && matches!(
+            next,
+            "day" | "days" | "week" | "weeks" | "month" | "months" | "year" | "years"
+        );
+    plural_of_one || above_scale || falling || singular_of_many || none_of_time
 }
 
 /// How much nearer another figure of the same kind must be said for this one to be in doubt.
 const RIVAL: f64 = 1.3;
 const RIVAL_MORE: f64 = 2.5;
+/// Times are many in a conversation, so a nearer one counts sooner.
+const RIVAL_MORE_TIME: f64 = 1.5;
 
 /// Another figure that measures the same.
 fn rivals(mine: &Quantity, theirs: &Quantity) -> bool {

@@ -231,7 +231,8 @@ pub(super) fn stem(word: &str) -> String {
         w.pop();
     }
     for suffix in ["ness", "ing", "ed", "ly"] {
-        if w.len() > suffix.len() + 2
+        // "early" is no ear.
+        if w.len() > suffix.len() + if suffix == "ly" { 3 } else { 2 }
             && w.ends_with(suffix)
             && w[..w.len() - suffix.len()].contains(['a', 'e', 'i', 'o', 'u', 'y'])
         {
