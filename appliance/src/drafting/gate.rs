@@ -1,7 +1,7 @@
 //! Decides whether a source is about a patient at all, and sets aside statements that talk to the model.
 
 use super::check;
-use super::statements::Statement;
+use super::statements::{Speaker, Statement};
 use serde::{Deserialize, Serialize};
 
 /// Why no note is drafted from a source. [`std::fmt::Display`] is the sentence for the page.
@@ -52,7 +52,8 @@ const CLINICAL: &str = "pain ache sore swelling numbness tingling weakness stiff
     smoke smoking cigarettes tobacco alcohol drugs immunization vaccine pregnant pregnancy menstrual period miscarriage birth deaf vision hearing sleep appetite diet
     heartburn reflux bowel bladder surgical illness illnesses sick unwell health healthy medical physical treatment therapy specialist referral nurse hives anaphylaxis mastectomy appendix appendectomy hysterectomy tonsillectomy
     feed dressing bathing toileting handwriting sensory developmental milestone rough_fall fell falls died genetic heredity hereditary carrier ill sneezing congestion sinus sprained broken stitches burns mole biopsy
-    mobs mobilise mobilize dietician dietitian reassess hep tens needling strapping taping kinesio orthosis insoles orthotics ergonomic seating splinting pencil toilet caregiver discharge wean frame zimmer goniometer proprioception plyometric isometric eccentric theraputty coordination adherence compliance lumbar spasm knots physio";
+    mobs mobilise mobilize dietician dietitian reassess hep tens needling strapping taping kinesio orthosis insoles orthotics ergonomic seating splinting pencil toilet caregiver discharge wean frame zimmer goniometer proprioception plyometric isometric eccentric theraputty coordination adherence compliance lumbar spasm knots physio
+    acne dermatologist cardiologist neurologist paediatrician pediatrician gynaecologist gynecologist oncologist psychiatrist psychologist lump trauma aneurysm brain poison poisoning resuscitate sexually contraception accutane complaints crash accident surgeon";
 
 /// Everyday words among the parts of the body that say little by themselves ("on the other hand", "go ahead").
 const WEAK: &[&str] = &[
@@ -77,6 +78,10 @@ const WEAK: &[&str] = &[
     "shoulder",
     "egg",
     "burn",
+    "crash",
+    "accident",
+    "brain",
+    "poison",
     "cast",
     "pencil",
     "frame",
@@ -149,9 +154,21 @@ pub fn is_clinical(statements: &[Statement]) -> bool {
             .any(|(h, s)| h.0 == 0 && is_kitchen(&s.text));
     match n {
         0 => false,
-        1..=4 => strong > 0 || (any > 0 && measured),
+        1..=4 if !is_consultation(statements) => strong > 0 || (any > 0 && measured),
+        // Between a clinician and a patient one word of the body is enough; much of a visit is about home and family.
+        _ if is_consultation(statements) => any > 0,
         _ => strong * 100 >= n * STRONG_SHARE && strong >= 2,
     }
+}
+
+/// Whether a clinician and a patient (or who came along) speak in turn.
+fn is_consultation(statements: &[Statement]) -> bool {
+    let speaks = |who: &[Speaker]| {
+        statements
+            .iter()
+            .any(|s| s.speaker.is_some_and(|x| who.contains(&x)))
+    };
+    statements.iter().any(|s| s.text.contains('?')) && speaks(&[Speaker::Patient, Speaker::Other])
 }
 
 fn is_kitchen(text: &str) -> bool {
