@@ -14,6 +14,7 @@ mod source;
 mod spoken;
 mod support;
 mod tokens;
+mod units;
 mod words;
 
 pub use drugs::{generic_names, substance};
@@ -121,7 +122,7 @@ pub fn measures(text: &str) -> bool {
                 || matches!(
                     q.unit,
                     Some((
-                        numbers::Kind::Angle | numbers::Kind::Rate | numbers::Kind::Pressure,
+                        units::Kind::Angle | units::Kind::Rate | units::Kind::Pressure,
                         _
                     ))
                 )
