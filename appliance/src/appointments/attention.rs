@@ -35,7 +35,7 @@ pub(super) async fn count(
         r#"WITH unsigned AS (
                SELECT e.started_at FROM encounters e
                WHERE e.started_at < $1 AND ($2::uuid IS NULL OR e.practitioner_id = $2)
-                 AND NOT EXISTS (SELECT FROM note_signatures s WHERE s.practice_id = e.practice_id AND s.encounter_id = e.id)
+                 AND e.status = 'in-progress'
            ), open AS (
                SELECT a.starts_at FROM appointments a
                WHERE a.starts_at < $1 AND a.starts_at >= $1 - interval '14 days' AND a.kind <> 'block'
