@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::invoice::{Invoice, InvoiceNumber, Method, Settlement};
 use super::issue::{NewLine, Visit, issue};
-use super::{pages, rules, store};
+use super::{list, pages, rules, store};
 use crate::api::List;
 use crate::clock;
 use crate::db::{Action, AuditEvent};
@@ -264,7 +264,7 @@ pub(super) async fn list(
     problems.check()?;
     let mut tx = app.begin(&session).await?;
     let wanted = store::Wanted {
-        search: pages::search(&app, &mut tx, &q).await?,
+        search: list::search(&app, &mut tx, &q).await?,
         settlement: params.status,
         patient: params.patient_id,
     };

@@ -6,6 +6,7 @@
 mod api;
 mod invoice;
 mod issue;
+mod list;
 mod pages;
 mod pdf;
 mod rules;
@@ -30,7 +31,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
 /// Pages of this room.
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/invoices", get(pages::list).post(pages::create))
+        .route("/invoices", get(list::list).post(list::create))
         .route("/invoices/{id}", get(pages::show))
         .route("/invoices/{id}/pdf", get(pdf::show))
         .route("/invoices/{id}/payments", post(pages::pay))
@@ -44,4 +45,4 @@ pub fn api_routes() -> OpenApiRouter<App> {
 }
 
 #[cfg(test)]
-crate::web::page_samples!(pages::ListPage, pages::InvoicePage);
+crate::web::page_samples!(list::ListPage, pages::InvoicePage);

@@ -10,6 +10,7 @@ pub mod measures;
 mod model;
 mod note;
 mod pages;
+mod scores;
 mod store;
 mod stream;
 mod trend;
@@ -53,8 +54,8 @@ pub fn routes() -> Router<App> {
         .route("/encounters/{id}/draft", post(pages::draft))
         .route("/encounters/{id}/sign", post(pages::sign))
         .route("/encounters/{id}/addenda", post(pages::add_addendum))
-        .route("/encounters/{id}/scores", post(pages::add_score))
-        .route("/encounters/{id}/scores/new", get(pages::new_score))
+        .route("/encounters/{id}/scores", post(scores::add_score))
+        .route("/encounters/{id}/scores/new", get(scores::new_score))
 }
 
 /// The JSON API of this room.
@@ -72,7 +73,7 @@ crate::web::page_samples!(
     view::VisitPage,
     view::PrintPage,
     view::NotesPage,
-    view::ScoreForm,
+    scores::ScoreForm,
     view::TrendsPart,
     view::SentencePart,
     view::StatementsPart,

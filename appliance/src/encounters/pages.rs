@@ -15,8 +15,8 @@ use super::store;
 use super::stream;
 use super::trend::trends;
 use super::view::{
-    AddendumView, DraftView, NotesPage, PrintPage, SECTIONS, ScoreForm, TimelineItem, Trends,
-    TrendsPart, UnsignedRow, VisitPage, VisitView,
+    AddendumView, DraftView, NotesPage, PrintPage, SECTIONS, TimelineItem, Trends, UnsignedRow,
+    VisitPage, VisitView,
 };
 use super::visit::{self, Visit, Writer};
 use crate::clock;
@@ -261,7 +261,11 @@ fn short_or_whole(date: time::Date, today: time::Date) -> String {
     }
 }
 
-async fn trend_view(tx: &mut PracticeTx, visit: &Visit, may_add: bool) -> Result<Trends> {
+pub(super) async fn trend_view(
+    tx: &mut PracticeTx,
+    visit: &Visit,
+    may_add: bool,
+) -> Result<Trends> {
     let (chart, latest) = trends(&store::scores(tx.conn(), visit.patient).await?);
     Ok(Trends {
         encounter: visit.id.to_string(),
@@ -542,86 +546,6 @@ pub(super) async fn add_addendum(
         }
         Err(other) => Err(other),
     }
-}
-
-/// `GET /encounters/{id}/scores/new`.
-pub(super) async fn new_score(
-    State(app): State<App>,
-    session: Session,
-    Path(id): Path<EncounterId>,
-) -> Result<Response> {
-    allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
-    let mut tx = app.begin(&session).await?;
-    let visit = Visit::find(&mut tx, id).await?;
-    tx.close_without_patient_data().await?;
-    html(
-        &app,
-        &ScoreForm::new(visit.id.to_string(), app.clock.today().to_string()),
-    )
-}
-
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct ScoreInput {
-    #[serde(default)]
-    measure: String,
-    #[serde(default)]
-    score: String,
-    #[serde(default)]
-    taken_on: String,
-    idempotency_key: FormId,
-}
-
-/// `POST /encounters/{id}/scores`: the trend section again, or the form with what is wrong.
-pub(super) async fn add_score(
-    State(app): State<App>,
-    session: Session,
-    Path(id): Path<EncounterId>,
-    Form(form): Form<ScoreInput>,
-) -> Result<Response> {
-    allow(&app, &session, Permission::WriteNotes, Some(id)).await?;
-    let mut tx = app.begin(&session).await?;
-    let visit = Visit::find(&mut tx, id).await?;
-    let score = Uuid::now_v7();
-    if claim(
-        &mut tx,
-        &session,
-        form.idempotency_key,
-        "outcome score",
-        score,
-    )
-    .await?
-    .is_none()
-    {
-        match visit
-            .add_score(
-                &mut tx,
-                session.user_id,
-                score,
-                &form.measure,
-                &form.score,
-                &form.taken_on,
-            )
-            .await
-        {
-            Ok(()) => {}
-            Err(Error::Invalid(fields)) => {
-                let mut page = ScoreForm::new(visit.id.to_string(), form.taken_on);
-                (page.measure, page.score, page.idempotency_key) =
-                    (form.measure, form.score, form.idempotency_key);
-                page.errors = fields
-                    .into_iter()
-                    .map(|f| (f.field.into_owned(), f.message.into_owned()))
-                    .collect();
-                return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    tx.record(visit.event(Action::Read, "Observation", "trend"))
-        .await?;
-    let trends = trend_view(&mut tx, &visit, true).await?;
-    tx.commit().await?;
-    html(&app, &TrendsPart { trends })
 }
 
 /// `GET /notes`.

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::draft::{count, head};
 use super::draft_store::{Draft, Left};
-use super::measures::MEASURES;
 use super::note::{Decision, Note};
 use super::trend::{Latest, Trend};
 use crate::drafting::{DraftSentence, FlagKind, Section, Statement};
@@ -329,46 +328,6 @@ pub(super) struct NotesPage {
     pub(super) treats: bool,
 }
 
-/// A choice in a form.
-#[derive(Debug, Serialize)]
-pub(super) struct Choice {
-    value: &'static str,
-    label: String,
-}
-
-/// `encounters/score.html`: the form for a score, in the page's dialog.
-#[derive(Debug, Serialize)]
-pub(super) struct ScoreForm {
-    pub(super) encounter: String,
-    pub(super) measures: Vec<Choice>,
-    pub(super) measure: String,
-    pub(super) score: String,
-    pub(super) taken_on: String,
-    pub(super) idempotency_key: Uuid,
-    pub(super) errors: BTreeMap<String, String>,
-}
-
-impl ScoreForm {
-    pub(super) fn new(encounter: String, taken_on: String) -> Self {
-        let measures = MEASURES
-            .iter()
-            .map(|m| Choice {
-                value: m.code,
-                label: format!("{}: {}", m.name, m.about),
-            })
-            .collect();
-        Self {
-            encounter,
-            measures,
-            measure: String::new(),
-            score: String::new(),
-            taken_on,
-            idempotency_key: Uuid::now_v7(),
-            errors: BTreeMap::new(),
-        }
-    }
-}
-
 /// `encounters/trends.html`.
 #[derive(Debug, Serialize)]
 pub(super) struct TrendsPart {
@@ -543,26 +502,6 @@ impl Page for NotesPage {
                 shell: Shell::sample(),
                 rows: Vec::new(),
                 treats: false,
-            },
-        ]
-    }
-}
-
-impl Page for ScoreForm {
-    const TEMPLATE: &'static str = "encounters/score.html";
-    fn samples() -> Vec<Self> {
-        let form = || Self::new(Uuid::nil().to_string(), "2026-11-24".into());
-        let errors = BTreeMap::from([(
-            "score".to_owned(),
-            "A LEFS score lies between 0 and 80; 81 does not.".to_owned(),
-        )]);
-        vec![
-            form(),
-            Self {
-                measure: "lefs".into(),
-                score: "81".into(),
-                errors,
-                ..form()
             },
         ]
     }
