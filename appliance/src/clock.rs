@@ -84,7 +84,8 @@ pub fn parse_day(text: &str) -> Option<Date> {
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
-const LONG_MONTHS: [&str; 12] = [
+/// The months' names, January first.
+pub(crate) const MONTH_NAMES: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -126,7 +127,7 @@ pub fn long_date_text(date: Date) -> String {
     format!(
         "{} {} {}",
         date.day(),
-        LONG_MONTHS[usize::from(u8::from(date.month())) - 1],
+        MONTH_NAMES[usize::from(u8::from(date.month())) - 1],
         date.year()
     )
 }

@@ -28,19 +28,23 @@ pub(super) async fn lock_sealing(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Events no seal covers yet, of every practice.
-pub(super) async fn unsealed(conn: &mut PgConnection, limit: i32) -> Result<Vec<Event>> {
-    let rows = sqlx::query!(
-        r#"SELECT practice_id AS "practice_id!", id AS "id!", at AS "at!", actor AS "actor!", action AS "action!", entity AS "entity!",
-                  entity_id, patient_id, reason AS "reason!", shown AS "shown!", change
-           FROM audit_unsealed($1)"#,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| Event {
+struct EventRow {
+    practice_id: Uuid,
+    id: Uuid,
+    at: OffsetDateTime,
+    actor: String,
+    action: String,
+    entity: String,
+    entity_id: Option<Uuid>,
+    patient_id: Option<Uuid>,
+    reason: String,
+    shown: Vec<Uuid>,
+    change: Option<Vec<u8>>,
+}
+
+impl From<EventRow> for Event {
+    fn from(r: EventRow) -> Self {
+        Self {
             id: r.id,
             practice_id: r.practice_id,
             at_micros: micros(r.at),
@@ -52,8 +56,22 @@ pub(super) async fn unsealed(conn: &mut PgConnection, limit: i32) -> Result<Vec<
             reason: r.reason,
             shown: r.shown,
             change: r.change.map(Change::Ciphertext),
-        })
-        .collect())
+        }
+    }
+}
+
+/// Events no seal covers yet, of every practice.
+pub(super) async fn unsealed(conn: &mut PgConnection, limit: i32) -> Result<Vec<Event>> {
+    let rows = sqlx::query_as!(
+        EventRow,
+        r#"SELECT practice_id AS "practice_id!", id AS "id!", at AS "at!", actor AS "actor!", action AS "action!", entity AS "entity!",
+                  entity_id, patient_id, reason AS "reason!", shown AS "shown!", change
+           FROM audit_unsealed($1)"#,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Event::from).collect())
 }
 
 /// Every practice that has log-ins.
@@ -70,28 +88,14 @@ pub(super) async fn without_seal(conn: &mut PgConnection, practice: Uuid) -> Res
     sqlx::query!("SELECT open_scope($1, 'audit export')", practice)
         .execute(&mut *conn)
         .await?;
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        EventRow,
         "SELECT practice_id, id, at, actor, action, entity, entity_id, patient_id, reason, shown, change FROM audit_events e
          WHERE NOT EXISTS (SELECT FROM audit_leaves l WHERE l.event_id = e.id) ORDER BY at, id"
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| Event {
-            id: r.id,
-            practice_id: r.practice_id,
-            at_micros: micros(r.at),
-            actor: r.actor,
-            action: r.action,
-            entity: r.entity,
-            entity_id: r.entity_id,
-            patient_id: r.patient_id,
-            reason: r.reason,
-            shown: r.shown,
-            change: r.change.map(Change::Ciphertext),
-        })
-        .collect())
+    Ok(rows.into_iter().map(Event::from).collect())
 }
 
 /// The end of the chain.

@@ -5,6 +5,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 use super::{identity, phone};
+use crate::clock::MONTH_NAMES;
 
 /// Longest text that is searched for, in characters.
 pub(super) const LONGEST: usize = 100;
@@ -117,23 +118,13 @@ pub(super) fn parse_date(text: &str) -> Result<Date, String> {
 }
 
 fn month_by_name(text: &str) -> Option<u16> {
-    const NAMES: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
     let text = text.to_ascii_lowercase();
     (text.len() >= 3)
-        .then(|| NAMES.iter().position(|n| n.starts_with(&text)))
+        .then(|| {
+            MONTH_NAMES
+                .iter()
+                .position(|name| name.to_ascii_lowercase().starts_with(&text))
+        })
         .flatten()
         .and_then(|at| u16::try_from(at + 1).ok())
 }

@@ -2,6 +2,7 @@
 
 use super::source::{Source, stems};
 use super::tokens::Token;
+use crate::clock::MONTH_NAMES;
 
 /// What a mention says; the rest is open.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -16,27 +17,14 @@ pub(super) struct Date {
 }
 
 fn month(token: &Token) -> Option<u32> {
-    const MONTHS: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
     let w = token.text.as_str();
-    MONTHS
+    MONTH_NAMES
         .iter()
+        .map(|name| name.to_ascii_lowercase())
         .position(|m| {
-            *m == w
+            m == w
                 || (w.len() == 3 && token.capital && m.starts_with(w))
-                || (w == "sept" && *m == "september")
+                || (w == "sept" && m == "september")
         })
         .map(|n| n as u32 + 1)
 }
@@ -355,28 +343,13 @@ impl std::fmt::Display for Date {
             "yesterday",
             "tomorrow",
         ];
-        const MONTHS: [&str; 13] = [
-            "",
-            "January",
-            "February",
-            "March",
-            "April",
-            "May",
-            "June",
-            "July",
-            "August",
-            "September",
-            "October",
-            "November",
-            "December",
-        ];
         let parts: Vec<String> = [
             self.weekday
                 .and_then(|d| DAYS.get(d as usize))
                 .map(|d| (*d).to_owned()),
             self.day.map(|d| d.to_string()),
             self.month
-                .and_then(|m| MONTHS.get(m as usize))
+                .and_then(|m| MONTH_NAMES.get((m as usize).checked_sub(1)?))
                 .map(|m| (*m).to_owned()),
             self.year.map(|y| y.to_string()),
         ]
