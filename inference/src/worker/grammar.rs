@@ -35,7 +35,7 @@ impl TokenizerEnv for Vocabulary {
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<Token> {
         let encode = |text: &str| {
             self.tokenizer
-                .encode(text)
+                .encode_inside(text)
                 .unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()))
         };
         self.trie.tokenize_with_greedy_fallback(bytes, encode)
