@@ -32,10 +32,14 @@ impl ChatTemplate {
         environment.set_syntax(syntax.map_err(|e| e.to_string())?);
         environment.set_fuel(Some(1_000_000));
         // And with its strings and lists: `.strip()`, `.items()` and their like.
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<String, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         environment.add_function("strftime_now", now);
         environment.add_filter("tojson", to_json);
         environment
@@ -49,6 +53,10 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses the conversation, for example for the order of its roles.
     pub fn render(&self, messages: &[Message], begin: &str, end: &str) -> Result<String, String> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
+            .collect();
         self.environment
             .get_template(NAME)
             .and_then(|template| {
@@ -127,11 +135,19 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
 struct Spaced;
 
 impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         out.write_all(if first { b"" } else { b", " })
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         out.write_all(if first { b"" } else { b", " })
     }
 
@@ -192,12 +208,17 @@ mod tests {
         let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
         assert!(cases.len() >= 20);
         for case in cases {
-            let source = std::fs::read_to_string(format!("{folder}/{}.jinja", case.template)).unwrap();
+            let source =
+                std::fs::read_to_string(format!("{folder}/{}.jinja", case.template)).unwrap();
             let template = ChatTemplate::new(&source).unwrap();
             let found = template.render(&case.messages, &case.begin, &case.end);
             match case.text {
                 Some(text) => assert_eq!(found.unwrap(), text, "{}", case.template),
-                None => assert!(found.unwrap_err().contains("alternate"), "{}", case.template),
+                None => assert!(
+                    found.unwrap_err().contains("alternate"),
+                    "{}",
+                    case.template
+                ),
             }
         }
     }
@@ -227,11 +248,16 @@ mod tests {
             "{\n  \"a\": [\n    1,\n    2\n  ]\n}"
         );
         assert_eq!(
-            render("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}"),
+            render(
+                "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}"
+            ),
             "1"
         );
         let today = render("{{ strftime_now('%d %b %Y') }}");
-        assert!(today.len() == 11 && today.ends_with(|c: char| c.is_ascii_digit()), "{today}");
+        assert!(
+            today.len() == 11 && today.ends_with(|c: char| c.is_ascii_digit()),
+            "{today}"
+        );
     }
 
     #[test]

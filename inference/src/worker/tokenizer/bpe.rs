@@ -5,7 +5,7 @@ use super::super::gguf::{Gguf, GgufError, Value};
 use super::split::Splitting;
 use super::{Kind, damaged};
 use hadada_inference_protocol::Token;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use tokenizers::Model;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -36,20 +36,32 @@ impl Bpe {
         let Some(Value::Texts(merges)) = file.get("tokenizer.ggml.merges") else {
             return damaged("it has no list of merges");
         };
-        let mut pairs = Vec::with_capacity(merges.len());
-        for merge in merges {
-            match merge.split_once(' ') {
-                Some((left, right)) => pairs.push((left.to_owned(), right.to_owned())),
-                None => return damaged("a merge is not a pair"),
-            }
-        }
-        // Without the special ones: no text can become one of them.
+        // No text can become a special token: neither by its name nor by a merge, which some files have.
+        let is_special: HashSet<&str> = names
+            .iter()
+            .zip(kinds)
+            .filter(|(_, kind)| **kind == Kind::Control)
+            .map(|(name, _)| name.as_str())
+            .collect();
         let vocabulary: Vocab = names
             .iter()
             .cloned()
             .zip(0..)
-            .filter(|(_, i)| kinds[*i as usize] != Kind::Control)
+            .filter(|(name, _)| !is_special.contains(name.as_str()))
             .collect();
+        let mut pairs = Vec::with_capacity(merges.len());
+        for merge in merges {
+            let Some((left, right)) = merge.split_once(' ') else {
+                return damaged("a merge is not a pair");
+            };
+            let union = [left, right].concat();
+            if ![left, right, &union]
+                .iter()
+                .any(|name| is_special.contains(name))
+            {
+                pairs.push((left.to_owned(), right.to_owned()));
+            }
+        }
         let model = BPE::builder()
             .vocab_and_merges(vocabulary, pairs)
             .ignore_merges(splitting.whole_tokens)

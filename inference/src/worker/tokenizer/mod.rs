@@ -176,7 +176,7 @@ impl Tokenizer {
     }
 
     /// How many tokens there are.
-    pub fn len(&self) -> usize {
+    pub fn vocabulary(&self) -> usize {
         self.bytes.len()
     }
 
@@ -260,9 +260,7 @@ impl Tokenizer {
     pub fn encode_marked(&self, text: &str, mark: char) -> Result<Vec<Token>, String> {
         let pieces = self.cut(text, |_| true).into_iter();
         self.encode_pieces(pieces.map(|piece| match piece {
-            Piece::Text(text) if text.contains(mark) => {
-                Piece::Text(text.replace(mark, "").into())
-            }
+            Piece::Text(text) if text.contains(mark) => Piece::Text(text.replace(mark, "").into()),
             piece => piece,
         }))
     }
@@ -310,9 +308,7 @@ impl Tokenizer {
                 // A byte without a token would be dropped silently.
                 let length: usize = out[start..].iter().map(|&t| self.bytes(t).len()).sum();
                 if length != text.len() {
-                    return Err(
-                        "the text has a byte that this model's vocabulary lacks".to_owned()
-                    );
+                    return Err("the text has a byte that this model's vocabulary lacks".to_owned());
                 }
             }
             Coder::Spm(spm) => spm.encode(text, out),
@@ -361,7 +357,11 @@ impl Tokenizer {
             .collect();
         let text = String::from_utf8_lossy(&bytes);
         match text.strip_prefix(' ') {
-            Some(own) if self.space_before && tokens.first().is_some_and(|&t| !self.is_special(t)) => own.to_owned(),
+            Some(own)
+                if self.space_before && tokens.first().is_some_and(|&t| !self.is_special(t)) =>
+            {
+                own.to_owned()
+            }
             _ => text.into_owned(),
         }
     }

@@ -77,7 +77,11 @@ impl Splitting {
 
     /// All names, for people.
     pub fn names() -> String {
-        let names: Vec<&str> = KNOWN.iter().flat_map(|(names, _)| *names).copied().collect();
+        let names: Vec<&str> = KNOWN
+            .iter()
+            .flat_map(|(names, _)| *names)
+            .copied()
+            .collect();
         names.join(", ")
     }
 
@@ -311,8 +315,21 @@ mod tests {
         assert_eq!(
             pieces("gpt-2", text),
             [
-                "It", "'s", " 2026", ",", " ", " e", ".", "g", ".", "\r\n\r\n ", " Ḽiṅwe", "'", "LL",
-                "!", "\n"
+                "It",
+                "'s",
+                " 2026",
+                ",",
+                " ",
+                " e",
+                ".",
+                "g",
+                ".",
+                "\r\n\r\n ",
+                " Ḽiṅwe",
+                "'",
+                "LL",
+                "!",
+                "\n"
             ]
         );
         assert_eq!(
@@ -322,7 +339,19 @@ mod tests {
         assert_eq!(
             pieces("llama-bpe", text),
             [
-                "It", "'s", " ", "202", "6", ",", " ", " e", ".g", ".\r\n\r\n", " ", " Ḽiṅwe", "'LL",
+                "It",
+                "'s",
+                " ",
+                "202",
+                "6",
+                ",",
+                " ",
+                " e",
+                ".g",
+                ".\r\n\r\n",
+                " ",
+                " Ḽiṅwe",
+                "'LL",
                 "!\n"
             ]
         );
@@ -341,8 +370,16 @@ mod tests {
     fn the_tables_know_letters_and_numbers() {
         assert!("aṱ日ʰ".chars().all(|c| Kind::of(c) == Kind::Letter));
         assert!("7٣Ⅷ½".chars().all(|c| Kind::of(c) == Kind::Number));
-        assert!(" \u{a0}\u{3000}\u{85}\t".chars().all(|c| Kind::of(c) == Kind::Space));
-        assert!("!😀\u{301}\u{200d}\0".chars().all(|c| Kind::of(c) == Kind::Other));
+        assert!(
+            " \u{a0}\u{3000}\u{85}\t"
+                .chars()
+                .all(|c| Kind::of(c) == Kind::Space)
+        );
+        assert!(
+            "!😀\u{301}\u{200d}\0"
+                .chars()
+                .all(|c| Kind::of(c) == Kind::Other)
+        );
         assert!(CATEGORIES.punctuation.contains('。'));
     }
 

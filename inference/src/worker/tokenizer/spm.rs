@@ -74,19 +74,33 @@ impl Spm {
             })
             .collect();
         let mut pairs = BinaryHeap::new();
-        let consider = |symbols: &[Symbol], left: Option<usize>, right: Option<usize>, pairs: &mut BinaryHeap<Pair>| {
+        let consider = |symbols: &[Symbol],
+                        left: Option<usize>,
+                        right: Option<usize>,
+                        pairs: &mut BinaryHeap<Pair>| {
             if let (Some(left), Some(right)) = (left, right) {
                 let union = &text[symbols[left].start..symbols[right].end];
                 if let Some(&(_, score)) = self.tokens.get(union) {
                     let length = union.len();
-                    pairs.push(Pair { score, left, right, length });
+                    pairs.push(Pair {
+                        score,
+                        left,
+                        right,
+                        length,
+                    });
                 }
             }
         };
         for right in 1..symbols.len() {
             consider(&symbols, Some(right - 1), Some(right), &mut pairs);
         }
-        while let Some(Pair { left, right, length, .. }) = pairs.pop() {
+        while let Some(Pair {
+            left,
+            right,
+            length,
+            ..
+        }) = pairs.pop()
+        {
             let size = |symbol: &Symbol| symbol.end - symbol.start;
             let (l, r) = (&symbols[left], &symbols[right]);
             // A pair is out of date when one of its sides was joined meanwhile.
