@@ -50,15 +50,7 @@ fn edited(file: &str, key: &str, value: &Value) -> Result<Tokenizer, GgufError> 
         other => panic!("{other:?}"),
     };
     out.extend(&bytes[after..]);
-    let path = std::env::temp_dir().join(format!(
-        "hadada-vocabulary-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    std::fs::write(&path, out).unwrap();
-    let tokenizer = Gguf::open(&path).and_then(|file| Tokenizer::from_gguf(&file));
-    std::fs::remove_file(&path).unwrap();
-    tokenizer
+    Gguf::read(out).and_then(|file| Tokenizer::from_gguf(&file))
 }
 
 fn with_pre(name: &str) -> Result<Tokenizer, GgufError> {
