@@ -4,5 +4,6 @@
 
 mod answers;
 mod faults;
+mod notes;
 mod sameness;
 mod support;

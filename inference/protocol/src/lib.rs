@@ -301,7 +301,8 @@ pub struct ScoredToken {
 pub enum FinishReason {
     /// The model ended it, a stop text came, or the grammar is complete.
     Stop,
-    /// The limit on tokens was reached.
+    /// The limit on tokens was reached. Where the text has to fit a schema it was brought to an end in time: it is whole,
+    /// but not as the model would have ended it.
     Length,
 }
 

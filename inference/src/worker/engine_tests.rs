@@ -373,3 +373,60 @@ fn interactive_requests_go_before_background_ones_that_wait() {
     let waiting: Vec<RequestId> = engine.waiting.iter().map(|s| s.id).collect();
     assert_eq!(waiting, [3, 2]);
 }
+
+#[test]
+fn a_document_is_whole_however_little_room_there_is() {
+    let tokenizer = tokenizer();
+    let mut grammars = Grammars::new(Arc::clone(&tokenizer)).unwrap();
+    let mut grammar = grammars.start(SCHEMA).unwrap();
+    let opening = grammar.opening().len() as u32;
+    let shortest = opening + grammar.way_out(200).unwrap().len() as u32;
+    let mut steered = 0;
+    for max_tokens in shortest..shortest + 30 {
+        for seed in 0..3 {
+            let mut engine = engine(true, 20);
+            let wild = Sampling {
+                temperature: 1.5,
+                seed,
+                ..Sampling::default()
+            };
+            let asked = Generate {
+                sampling: wild,
+                format: Format::JsonSchema(SCHEMA.into()),
+                ..request(1, vec![60, 61, 62], max_tokens)
+            };
+            ask(&mut engine, asked);
+            work_off(&mut engine);
+            let answer = heard(&mut engine).remove(&1).unwrap();
+            let note: serde_json::Value = serde_json::from_str(&answer.text)
+                .unwrap_or_else(|e| panic!("{e} with room for {max_tokens}: {:?}", answer.text));
+            assert!(answer.tokens.len() <= max_tokens as usize);
+            assert!(
+                (1..=12).contains(&note["text"].as_str().unwrap().chars().count()),
+                "{note}"
+            );
+            assert!(
+                note["sources"].as_array().is_some_and(|s| !s.is_empty()),
+                "{note}"
+            );
+            steered += usize::from(answer.reason == Some(FinishReason::Length));
+        }
+    }
+    assert!(steered > 5, "{steered}");
+}
+
+#[test]
+fn where_no_document_has_room_the_answer_ends_at_the_limit() {
+    let mut engine = engine(true, 20);
+    let asked = Generate {
+        format: Format::JsonSchema(SCHEMA.into()),
+        ..request(1, vec![60, 61, 62], 4)
+    };
+    ask(&mut engine, asked);
+    work_off(&mut engine);
+    let answer = heard(&mut engine).remove(&1).unwrap();
+    assert_eq!(
+        (answer.tokens.len(), answer.reason),
+        (4, Some(FinishReason::Length))
+    );
+}

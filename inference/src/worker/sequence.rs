@@ -13,8 +13,13 @@ use hadada_inference_protocol::{
     write,
 };
 use hadada_kernels::pick;
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Instant;
+
+/// Tokens of room beyond twice what the emptiest document takes, with which looking for the way out begins: a part of a
+/// document that the schema doesn't ask for may be opened meanwhile.
+const SPARE_ROOM: usize = 24;
 
 /// A request in work.
 pub struct Sequence {
@@ -36,6 +41,12 @@ pub struct Sequence {
     grammar: Option<Grammar>,
     /// Tokens that the grammar wants before anything is chosen.
     opening: Vec<Token>,
+    /// Tokens that bring the document to its end from where it is, once room is short.
+    way_out: Option<VecDeque<Token>>,
+    /// With less room than this the way out is looked for at every token.
+    short: usize,
+    /// Whether the document was brought to its end before the model ended it.
+    steered: bool,
     text: TextStream,
     logprobs: Option<u8>,
     ignore_eos: bool,
@@ -66,6 +77,8 @@ impl Sequence {
     ) -> Sequence {
         let mut opening = grammar.as_mut().map(Grammar::opening).unwrap_or_default();
         opening.truncate(max_tokens);
+        let shortest = grammar.as_ref().and_then(|g| g.way_out(max_tokens));
+        let short = shortest.map_or(0, |way| 2 * way.len() + SPARE_ROOM);
         Sequence {
             id: request.id,
             arrival: 0,
@@ -79,6 +92,9 @@ impl Sequence {
             sampler: Sampler::new(request.sampling),
             grammar,
             opening,
+            way_out: None,
+            short,
+            steered: false,
             text: TextStream::new(request.stop),
             logprobs: request.logprobs,
             ignore_eos: request.ignore_eos,
@@ -256,10 +272,12 @@ impl Sequence {
         if let Some(grammar) = &mut self.grammar {
             pick::mask(logits, grammar.allowed()?.as_slice());
         }
-        let token = self
+        let drawn = self
             .sampler
             .choose(logits)
             .ok_or("the model gave no usable choice of tokens")?;
+        let room = self.room();
+        let (token, forced) = self.keep_to_schema(drawn, room, tokenizer)?;
         if tokenizer.is_end(token) && (!self.ignore_eos || self.grammar.is_some()) {
             return Ok(Choice::End);
         }
@@ -272,13 +290,58 @@ impl Sequence {
             )
         });
         let mut chosen = vec![(token, report)];
-        let room = self.room();
-        if let Some(grammar) = &mut self.grammar {
-            let forced = grammar.accept(token)?;
-            chosen.extend(forced.into_iter().take(room - 1).map(|t| (t, None)));
-            self.usage.forced_tokens += chosen.len() as u32 - 1;
-        }
+        self.usage.forced_tokens += forced.len() as u32;
+        chosen.extend(forced.into_iter().map(|t| (t, None)));
         Ok(Choice::Tokens(chosen))
+    }
+
+    /// Takes the token that was drawn, or where the document could not be brought to its end behind it in the room there
+    /// is, the next one on the way out. Gives the token and those that the grammar forces after it.
+    fn keep_to_schema(
+        &mut self,
+        drawn: Token,
+        room: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<(Token, Vec<Token>), String> {
+        let Some(grammar) = &mut self.grammar else {
+            return Ok((drawn, Vec::new()));
+        };
+        if tokenizer.is_end(drawn) {
+            return Ok((drawn, Vec::new()));
+        }
+        if room >= self.short {
+            let mut forced = grammar.accept(drawn)?;
+            forced.truncate(room - 1);
+            return Ok((drawn, forced));
+        }
+        let mut ahead = grammar.clone();
+        let mut forced = ahead.accept(drawn)?;
+        let left = room.checked_sub(1 + forced.len());
+        let way = left.and_then(|left| ahead.way_out(left));
+        let held = self.way_out.take();
+        if let Some(way) = way {
+            *grammar = ahead;
+            self.way_out = Some(way.into());
+            return Ok((drawn, forced));
+        }
+        let mut way = held
+            .or_else(|| grammar.way_out(room).map(VecDeque::from))
+            .unwrap_or_default();
+        match way.pop_front() {
+            Some(token) => {
+                forced = grammar.accept(token)?;
+                way.drain(..forced.len().min(way.len()));
+                self.way_out = Some(way);
+                self.steered = true;
+                Ok((token, forced))
+            }
+            // Not even the emptiest document has room.
+            None => {
+                *grammar = ahead;
+                forced.truncate(room - 1);
+                Ok((drawn, forced))
+            }
+        }
     }
 
     /// Tokens that the answer may still have; at least one as long as it is in work.
@@ -310,7 +373,11 @@ impl Sequence {
             }
         }
         if self.grammar.as_ref().is_some_and(Grammar::complete) {
-            return Some(FinishReason::Stop);
+            return Some(if self.steered {
+                FinishReason::Length
+            } else {
+                FinishReason::Stop
+            });
         }
         (self.tokens.len() - self.prompt >= self.max_tokens).then_some(FinishReason::Length)
     }
