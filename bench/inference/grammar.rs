@@ -125,5 +125,6 @@ fn main() {
     std::fs::create_dir_all(&options.out).unwrap();
     let text = serde_json::to_string_pretty(&results).unwrap();
     std::fs::write(options.out.join("grammar.json"), text).unwrap();
+    drop(daemon);
     std::process::exit(i32::from(failed));
 }

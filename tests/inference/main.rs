@@ -4,6 +4,8 @@
 
 mod answers;
 mod faults;
+mod greedy;
 mod notes;
+mod requantise;
 mod sameness;
 mod support;

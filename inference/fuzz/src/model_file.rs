@@ -4,18 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-// The modules themselves rather than the library around them, which takes minutes to build with instruments.
-#[expect(dead_code, reason = "the part that is fuzzed")]
-mod worker {
-    #[path = "../../../src/worker/gguf.rs"]
-    pub mod gguf;
-    #[path = "../../../src/worker/model/mod.rs"]
-    pub mod model;
-    #[path = "../../../src/worker/template.rs"]
-    pub mod template;
-    #[path = "../../../src/worker/tokenizer/mod.rs"]
-    pub mod tokenizer;
-}
+mod worker;
 
 use worker::gguf::{Gguf, Value};
 use worker::model::config::ModelConfig;
