@@ -25,7 +25,11 @@ fuzz_target!(|bytes: &[u8]| {
         let text = "It's 12 ṱ 😀\r\n<s>";
         for encoded in [tokenizer.encode(text), tokenizer.encode_with_special(text)] {
             if let Ok(tokens) = encoded {
-                assert!(tokens.iter().all(|&t| (t as usize) < tokenizer.vocabulary()));
+                assert!(
+                    tokens
+                        .iter()
+                        .all(|&t| (t as usize) < tokenizer.vocabulary())
+                );
             }
         }
     }

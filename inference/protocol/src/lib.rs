@@ -33,7 +33,7 @@ pub enum ToWorker {
         id: RequestId,
         /// The text.
         content: String,
-        /// Add the token that opens a text, where the model has one.
+        /// Add the tokens that open and close a text, where the model wants them.
         add_special: bool,
         /// Read the names of special tokens as those tokens; otherwise they are ordinary text.
         parse_special: bool,

@@ -187,8 +187,9 @@ impl<W: Write> Engine<W> {
                 };
                 match encoded {
                     Ok(mut tokens) => {
-                        if let Some(opening) = self.tokenizer.opening().filter(|_| add_special) {
-                            tokens.insert(0, opening);
+                        if add_special {
+                            tokens.splice(..0, self.tokenizer.opening());
+                            tokens.extend(self.tokenizer.closing());
                         }
                         self.say(&FromWorker::Tokens { id, tokens })?;
                     }

@@ -55,12 +55,17 @@ impl Bpe {
                 return damaged("a merge is not a pair");
             };
             let union = [left, right].concat();
-            if ![left, right, &union]
-                .iter()
-                .any(|name| is_special.contains(name))
-            {
-                pairs.push((left.to_owned(), right.to_owned()));
+            let all = [left, right, &union];
+            if all.iter().any(|name| is_special.contains(name)) {
+                continue;
             }
+            // The library panics at some of these.
+            if let Some(unknown) = all.iter().find(|name| !vocabulary.contains_key(**name)) {
+                return damaged(format!(
+                    "the merge '{merge}' needs the token '{unknown}', which is not there"
+                ));
+            }
+            pairs.push((left.to_owned(), right.to_owned()));
         }
         let model = BPE::builder()
             .vocab_and_merges(vocabulary, pairs)

@@ -85,7 +85,7 @@ pub struct Tokenizer {
 }
 
 enum Coder {
-    Bpe(Bpe),
+    Bpe(Box<Bpe>),
     Spm(Spm),
 }
 
@@ -120,7 +120,7 @@ impl Tokenizer {
             "gpt2" => {
                 let bpe = Bpe::from_gguf(file, names, &kinds)?;
                 let opening = bpe.opening();
-                (Coder::Bpe(bpe), opening, false)
+                (Coder::Bpe(Box::new(bpe)), opening, false)
             }
             "llama" => {
                 // The numbers SentencePiece gives them, where the file is silent.

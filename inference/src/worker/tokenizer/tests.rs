@@ -167,3 +167,16 @@ fn a_marked_name_is_text() {
         assert_eq!(marked, expected);
     }
 }
+
+#[test]
+fn what_fuzzing_found_is_refused() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/model_file");
+    let refusal = |name: &str| {
+        let file = Gguf::read(std::fs::read(folder.join(name)).unwrap()).unwrap();
+        Tokenizer::from_gguf(&file).err().map(|e| e.to_string())
+    };
+    let merge = refusal("merge_of_no_token").unwrap();
+    assert!(merge.contains("the merge '2 2'"), "{merge}");
+    assert_eq!(refusal("pairs"), None);
+    assert_eq!(refusal("pieces"), None);
+}
