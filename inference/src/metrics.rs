@@ -26,6 +26,8 @@ pub struct Metrics {
     cached_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     forced_tokens: AtomicU64,
+    speculated_tokens: AtomicU64,
+    accepted_tokens: AtomicU64,
     queue_time: Histogram,
     first_token: Histogram,
     total: Histogram,
@@ -93,6 +95,10 @@ impl Metrics {
             .fetch_add(usage.completion_tokens.into(), Relaxed);
         self.forced_tokens
             .fetch_add(usage.forced_tokens.into(), Relaxed);
+        self.speculated_tokens
+            .fetch_add(usage.speculated_tokens.into(), Relaxed);
+        self.accepted_tokens
+            .fetch_add(usage.accepted_tokens.into(), Relaxed);
         self.first_token.add(Duration::from_secs_f32(
             usage.first_token_ms.max(0.0) / 1000.0,
         ));
@@ -157,6 +163,18 @@ impl Metrics {
             "counter",
             "Tokens written that a grammar forced.",
             &self.forced_tokens,
+        );
+        one(
+            "hadada_inference_speculated_tokens_total",
+            "counter",
+            "Tokens guessed from prompts and computed.",
+            &self.speculated_tokens,
+        );
+        one(
+            "hadada_inference_accepted_tokens_total",
+            "counter",
+            "Guessed tokens that were right.",
+            &self.accepted_tokens,
         );
         let _ = writeln!(
             out,

@@ -5,5 +5,7 @@
 mod answers;
 mod faults;
 mod greedy;
+mod notes;
 mod requantise;
+mod sameness;
 mod support;

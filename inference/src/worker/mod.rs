@@ -6,10 +6,12 @@ pub mod engine;
 pub mod gguf;
 pub mod grammar;
 pub mod kv;
+mod lookup;
 pub mod model;
 pub mod sampling;
 pub mod scheduler;
 mod selftest;
+mod sequence;
 pub mod template;
 pub mod text;
 pub mod tokenizer;
@@ -48,6 +50,9 @@ pub struct Options {
     /// The instruction set to use instead of the best one: avx512-vnni, avx2 or scalar.
     #[arg(long)]
     kernels: Option<String>,
+    /// Don't guess ahead how answers go on: for comparisons. The answers are the same.
+    #[arg(long)]
+    no_speculation: bool,
 }
 
 /// Serves the front over standard input until it goes away.
@@ -176,10 +181,13 @@ fn load(
         max_sequences: engine::MAX_SEQUENCES as u32,
         cache_tokens: (blocks.total() * KV_BLOCK) as u32,
     };
+    let speculation = !options.no_speculation;
     let make = move |out| {
-        Engine::new(
+        let mut engine = Engine::new(
             backend, blocks, tokenizer, template, grammars, embedder, out,
-        )
+        );
+        engine.speculation = speculation;
+        engine
     };
     Ok((make, info))
 }
