@@ -119,7 +119,7 @@ impl<T: Waiting> Queue<T> {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.interactive.length + self.background.length
     }
 
@@ -299,10 +299,10 @@ mod tests {
                     kept.retain(|k| Some(*k) != out);
                     kept.push(item);
                 }
-                prop_assert!(queue.len() <= capacity);
+                prop_assert!(queue.waiting() <= capacity);
             }
             let out = empty(&mut queue);
-            prop_assert_eq!(queue.len(), 0);
+            prop_assert_eq!(queue.waiting(), 0);
             for priority in [Priority::Interactive, Priority::Background] {
                 for client in 0..4 {
                     let of = |items: &[Item]| items.iter().copied().filter(|i| i.1 == priority && i.2 == client).collect::<Vec<_>>();
