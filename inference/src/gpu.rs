@@ -241,7 +241,13 @@ impl Monitor {
             let xid = standing.xid;
             match standing.advice {
                 XidAdvice::Reboot => {
-                    return (State::Lost, Action::Leave, format!("The graphics card dropped out (error {xid}), so the processor writes the drafts, more slowly. IT: restart this computer; if it happens again, have the card and its power cables checked."));
+                    return (
+                        State::Lost,
+                        Action::Leave,
+                        format!(
+                            "The graphics card dropped out (error {xid}), so the processor writes the drafts, more slowly. IT: restart this computer; if it happens again, have the card and its power cables checked."
+                        ),
+                    );
                 }
                 XidAdvice::Reset => {
                     return degraded(

@@ -271,10 +271,7 @@ mod tests {
             "the newest of the greediest goes"
         );
         assert_eq!(queue.push(item(6, false, 2)), Ok(Some(item(2, false, 0))));
-        assert_eq!(
-            queue.push(item(7, false, 3)),
-            Ok(Some(item(1, false, 0)))
-        );
+        assert_eq!(queue.push(item(7, false, 3)), Ok(Some(item(1, false, 0))));
         assert!(queue.push(item(8, false, 1)).is_err());
     }
 

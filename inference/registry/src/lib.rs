@@ -64,7 +64,9 @@ pub enum RegistryError {
         rule: String,
     },
     /// A file is not the one that was signed for.
-    #[error("{path} is not the file its manifest was signed for: its SHA-256 is {found} instead of {expected}")]
+    #[error(
+        "{path} is not the file its manifest was signed for: its SHA-256 is {found} instead of {expected}"
+    )]
     Content {
         /// Which.
         path: String,
@@ -175,9 +177,16 @@ impl Model {
             return refuse(format!("'{id}' sorts; it doesn't write"));
         }
         match self.evaluation()? {
-            None => refuse(format!("'{id}' was not evaluated on this box yet: run `hadadactl model evaluate {id}` first")),
-            Some(e) if e.model != self.digest => refuse(format!("'{id}' was evaluated before it was changed: run `hadadactl model evaluate {id}` again")),
-            Some(e) if !e.passed => refuse(format!("'{id}' did not pass its evaluation ({}), so it may not write", e.failures().join("; "))),
+            None => refuse(format!(
+                "'{id}' was not evaluated on this box yet: run `hadadactl model evaluate {id}` first"
+            )),
+            Some(e) if e.model != self.digest => refuse(format!(
+                "'{id}' was evaluated before it was changed: run `hadadactl model evaluate {id}` again"
+            )),
+            Some(e) if !e.passed => refuse(format!(
+                "'{id}' did not pass its evaluation ({}), so it may not write",
+                e.failures().join("; ")
+            )),
             Some(_) => Ok(()),
         }
     }

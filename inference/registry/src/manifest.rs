@@ -70,7 +70,8 @@ pub struct Manifest {
 
 /// Whether a text can name a model: it becomes a folder's name.
 pub fn is_id(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let good =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && text.chars().all(good)
@@ -139,9 +140,7 @@ impl Manifest {
             Purpose::Sorting => ["model.safetensors", "tokenizer.json", "config.json"]
                 .iter()
                 .find(|n| !names.contains(n))
-                .map_or(Ok(()), |n| {
-                    Err(format!("files: a sorting model has a {n}"))
-                }),
+                .map_or(Ok(()), |n| Err(format!("files: a sorting model has a {n}"))),
             Purpose::Writing => Ok(()),
         }
     }

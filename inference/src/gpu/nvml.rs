@@ -58,10 +58,11 @@ fn session(
     let device = nvml.device_by_index(0).map_err(trouble)?;
     let fixed = fixed(&nvml, &device)?;
     // A card without events is read all the same.
-    let events = nvml
-        .create_event_set()
-        .ok()
-        .and_then(|set| device.register_events(EventTypes::CRITICAL_XID_ERROR, set).ok());
+    let events = nvml.create_event_set().ok().and_then(|set| {
+        device
+            .register_events(EventTypes::CRITICAL_XID_ERROR, set)
+            .ok()
+    });
     let mut xids = Vec::new();
     loop {
         let sample = Sample {
@@ -136,9 +137,7 @@ fn readings(nvml: &Nvml, device: &Device<'_>, fixed: &Readings) -> Result<Readin
         power: some(device.power_usage())?,
         fan: some(device.fan_speed(0))?,
         throttle: some(device.current_throttle_reasons())?.map(|t| t.bits()),
-        ecc_corrected: some(
-            device.total_ecc_errors(MemoryError::Corrected, EccCounter::Volatile),
-        )?,
+        ecc_corrected: some(device.total_ecc_errors(MemoryError::Corrected, EccCounter::Volatile))?,
         ecc_uncorrected: some(
             device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile),
         )?,

@@ -11,7 +11,11 @@ use std::sync::mpsc::Receiver;
 ///
 /// # Errors
 /// When the front no longer listens.
-pub fn run(embedder: &Embedder, out: &mut impl Write, inbox: &Receiver<ToWorker>) -> io::Result<()> {
+pub fn run(
+    embedder: &Embedder,
+    out: &mut impl Write,
+    inbox: &Receiver<ToWorker>,
+) -> io::Result<()> {
     let mut waiting: VecDeque<ToWorker> = VecDeque::new();
     loop {
         if waiting.is_empty() {

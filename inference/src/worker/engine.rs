@@ -11,8 +11,8 @@ use crate::worker::template::ChatTemplate;
 use crate::worker::text::TextStream;
 use crate::worker::tokenizer::Tokenizer;
 use hadada_inference_protocol::{
-    FaultKind, FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind, RequestId, ToWorker,
-    Token, TokenLogprob, TokenOut, Usage, write,
+    FaultKind, FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind,
+    RequestId, ToWorker, Token, TokenLogprob, TokenOut, Usage, write,
 };
 use hadada_kernels::pick;
 use std::collections::VecDeque;

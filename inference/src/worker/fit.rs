@@ -161,7 +161,11 @@ mod tests {
         );
         assert_eq!(need.check(Some(8_000_000_000), "memory"), Ok(()));
         assert_eq!(need.check(None, "memory"), Ok(()));
-        assert!(Need::on_card(1, u64::MAX, 2).check(Some(u64::MAX - 1), "card").is_err());
+        assert!(
+            Need::on_card(1, u64::MAX, 2)
+                .check(Some(u64::MAX - 1), "card")
+                .is_err()
+        );
     }
 
     #[test]

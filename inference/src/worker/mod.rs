@@ -243,12 +243,13 @@ fn load_writer(
         blocks.total(),
     )?);
     let config = backend.config().clone();
-    anyhow::ensure!(
-        config.vocabulary == tokenizer.vocabulary(),
-        "the model file is damaged: it has {} tokens but embeddings for {}",
-        tokenizer.vocabulary(),
-        config.vocabulary
-    );
+    if config.vocabulary != tokenizer.vocabulary() {
+        return Err(Fault::from(anyhow::anyhow!(
+            "the model file is damaged: it has {} tokens but embeddings for {}",
+            tokenizer.vocabulary(),
+            config.vocabulary
+        )));
+    }
     // A processor can't be left, and says so by failing again; a card that computes wrongly is left at once.
     selftest::run(backend.as_mut(), &sha256).map_err(|e| Fault {
         kind: FaultKind::LeaveGpu,
