@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a box with a card waits for the first readings before it starts without.
 pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// Silence of the card's driver after which staff are told.
-const CARD_SILENCE: Duration = Duration::from_secs(5);
+const CARD_SILENCE: Duration = Duration::from_secs(3);
 
 impl Dispatcher {
     /// Looks at everything once.
