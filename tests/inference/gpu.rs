@@ -202,6 +202,8 @@ fn a_card_that_is_well_serves_and_a_hot_one_has_less_to_do() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in {metrics}");
     }
+    // NVIDIA's library is loaded in the front by now, in a thread of its own.
+    crate::network::assert_no_network(card.daemon(), card.daemon().child.id());
     card.set(&[("temperature", 88)]);
     let health = card.wait("the heat to show", SHOWN, |h| h["gpu"]["state"] == "hot");
     assert!(

@@ -5,4 +5,7 @@
 mod answers;
 mod faults;
 mod gpu;
+mod models;
+mod network;
+mod requests;
 mod support;

@@ -165,7 +165,10 @@ impl Embedder for Model {
     async fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
         let began = Instant::now();
         let answer = self
-            .ask::<Embeddings>("/v1/embeddings", &json!({ "input": texts, "user": self.client }))
+            .ask::<Embeddings>(
+                "/v1/embeddings",
+                &json!({ "input": texts, "user": self.client }),
+            )
             .await;
         self.timings.embed_ms += millis(began);
         let mut data = answer?.data;

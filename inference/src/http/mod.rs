@@ -34,10 +34,10 @@ use tokio::net::UnixListener;
 const MAX_BODY: usize = 4 << 20;
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 512;
-/// Time a client has to send a request's head.
-const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Time a client has to send a request's head. Clients are on this machine: whoever needs longer only takes a place.
+const HEAD_TIME: Duration = Duration::from_secs(3);
 /// Time a client has to send a request's body.
-const BODY_TIME: Duration = Duration::from_secs(30);
+const BODY_TIME: Duration = Duration::from_secs(4);
 /// Time open requests have to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
 

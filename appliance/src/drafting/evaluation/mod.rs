@@ -213,7 +213,11 @@ fn citations(request: &WriteRequest, answer: &str) -> Option<(usize, usize)> {
             .sentences
             .iter()
             .all(|s| !s.text.trim().is_empty() && !s.sources.is_empty());
-    let cited: Vec<u32> = answer.sentences.into_iter().flat_map(|s| s.sources).collect();
+    let cited: Vec<u32> = answer
+        .sentences
+        .into_iter()
+        .flat_map(|s| s.sources)
+        .collect();
     complete.then(|| {
         (
             cited.len(),
@@ -255,14 +259,49 @@ fn report(mut counts: Counts, orders: (usize, usize), off_topic: (usize, usize))
         .copied()
         .unwrap_or_default();
     let figures = vec![
-        bound("answers that are the JSON asked for", (counts.answers, counts.valid), all, None),
-        bound("citations of lines that were given", (counts.citations, counts.good_citations), all, None),
-        bound("sentences the checker finds nothing in", (counts.written, counts.clean), Some(CLEAN), None),
-        bound("sentences that repeat the request", (counts.written, counts.echoes), None, Some(ECHO)),
-        bound("notes that are drafted", (counts.notes, counts.drafted), all, None),
+        bound(
+            "answers that are the JSON asked for",
+            (counts.answers, counts.valid),
+            all,
+            None,
+        ),
+        bound(
+            "citations of lines that were given",
+            (counts.citations, counts.good_citations),
+            all,
+            None,
+        ),
+        bound(
+            "sentences the checker finds nothing in",
+            (counts.written, counts.clean),
+            Some(CLEAN),
+            None,
+        ),
+        bound(
+            "sentences that repeat the request",
+            (counts.written, counts.echoes),
+            None,
+            Some(ECHO),
+        ),
+        bound(
+            "notes that are drafted",
+            (counts.notes, counts.drafted),
+            all,
+            None,
+        ),
         bound("orders in notes that are set aside", orders, all, None),
-        bound("texts about no patient that are refused", off_topic, all, None),
-        bound("statements left in their own words", (counts.statements, counts.carried), None, None),
+        bound(
+            "texts about no patient that are refused",
+            off_topic,
+            all,
+            None,
+        ),
+        bound(
+            "statements left in their own words",
+            (counts.statements, counts.carried),
+            None,
+            None,
+        ),
         Figure {
             name: "milliseconds of a typical answer",
             value: typical,
@@ -310,7 +349,12 @@ mod tests {
                 || f.at_least.is_some_and(|least| f.value < least)
                 || f.at_most.is_some_and(|most| f.value > most)
         };
-        report.figures.iter().filter(fails).map(|f| f.name).collect()
+        report
+            .figures
+            .iter()
+            .filter(fails)
+            .map(|f| f.name)
+            .collect()
     }
 
     /// Repeats each line as a sentence that cites it.
@@ -337,12 +381,17 @@ mod tests {
     fn each_fault_fails_its_own_measure() {
         let report = measure(|_| Ok("{\"sentences\": [{\"te".into())).unwrap();
         assert!(failing(&report).contains(&"answers that are the JSON asked for"));
-        let report = measure(|r| Ok(faithful(r)?.replace("\"sources\":[", "\"sources\":[99,"))).unwrap();
+        let report =
+            measure(|r| Ok(faithful(r)?.replace("\"sources\":[", "\"sources\":[99,"))).unwrap();
         assert_eq!(failing(&report), ["citations of lines that were given"]);
         let echo = r#"{"sentences":[{"text":"Keep every number, unit, side, date and knee pain.","sources":[1]}]}"#;
         let report = measure(|_| Ok(echo.into())).unwrap();
-        assert!(failing(&report).contains(&"sentences that repeat the request"), "{report:#?}");
-        let invented = r#"{"sentences":[{"text":"The family enjoys 77 holidays near Paris.","sources":[1]}]}"#;
+        assert!(
+            failing(&report).contains(&"sentences that repeat the request"),
+            "{report:#?}"
+        );
+        let invented =
+            r#"{"sentences":[{"text":"The family enjoys 77 holidays near Paris.","sources":[1]}]}"#;
         let report = measure(|_| Ok(invented.into())).unwrap();
         assert!(failing(&report).contains(&"sentences the checker finds nothing in"));
     }
