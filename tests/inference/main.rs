@@ -5,7 +5,9 @@
 mod answers;
 mod faults;
 mod gpu;
+mod greedy;
 mod models;
 mod network;
+mod requantise;
 mod requests;
 mod support;
