@@ -246,7 +246,10 @@ unsafe fn supers<S: Simd, const M: usize, const BITS: u32>(
             let mut inner = [S::splat(0.0); M];
             for j in 0..8 {
                 let low = tile.add(j * 256);
-                prefetch(tile.wrapping_add(j * (unit.bytes / 8) + AHEAD), unit.bytes / 8 + 63);
+                prefetch(
+                    tile.wrapping_add(j * (unit.bytes / 8) + AHEAD),
+                    unit.bytes / 8 + 63,
+                );
                 let high = tile.add(unit.high + j * high_bytes);
                 let w = groups::<S, BITS>(low, high);
                 let scales = tile.add(unit.inner_scales);
