@@ -2,14 +2,9 @@
 //! keeps the queue, and starts, watches and restarts the worker that owns the model. It holds no model itself, so it
 //! stays up whatever happens to the worker, and says what is wrong.
 
-mod config;
-mod front;
-mod http;
-mod metrics;
-mod queue;
-
 use anyhow::Context;
 use clap::Parser;
+use hadada_inference::{config, front, http, metrics};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -34,7 +34,7 @@ impl<T: Waiting> Queue<T> {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.interactive.len() + self.background.len()
     }
 
@@ -141,7 +141,7 @@ mod tests {
                 if queue.push(item).is_ok() {
                     kept.push(item);
                 }
-                prop_assert!(queue.len() <= capacity);
+                prop_assert!(queue.waiting() <= capacity);
             }
             let out: Vec<Item> = std::iter::from_fn(|| queue.pop()).collect();
             for priority in [Priority::Interactive, Priority::Background] {

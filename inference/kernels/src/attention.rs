@@ -78,17 +78,15 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Computes the angles: position × frequency, one frequency a pair.
-    pub fn prepare(&mut self, positions: impl Iterator<Item = usize>, frequencies: &[f32]) {
-        self.pairs = frequencies.len();
+    /// Takes the angles, `pairs` of them a row.
+    pub fn prepare(&mut self, pairs: usize, angles: impl Iterator<Item = f32>) {
+        self.pairs = pairs;
         self.cosines.clear();
         self.sines.clear();
-        for position in positions {
-            for frequency in frequencies {
-                let (sine, cosine) = (position as f32 * frequency).sin_cos();
-                self.cosines.push(cosine);
-                self.sines.push(sine);
-            }
+        for angle in angles {
+            let (sine, cosine) = angle.sin_cos();
+            self.cosines.push(cosine);
+            self.sines.push(sine);
         }
     }
 

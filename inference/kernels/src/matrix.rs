@@ -22,6 +22,16 @@ pub enum WeightType {
 }
 
 impl WeightType {
+    /// The type that GGUF files call by this name.
+    pub fn named(name: &str) -> Option<WeightType> {
+        Some(match name {
+            "Q4_0" => WeightType::Q4_0,
+            "Q4_1" => WeightType::Q4_1,
+            "Q8_0" => WeightType::Q8_0,
+            _ => return None,
+        })
+    }
+
     /// Bytes of a block of 32 weights.
     pub fn block_bytes(self) -> usize {
         match self {
@@ -116,6 +126,7 @@ enum Tiles {
 
 /// A weight matrix, repacked in tiles of sixteen rows.
 pub struct Matrix {
+    kind: WeightType,
     tiles: Tiles,
     rows: usize,
     columns: usize,
@@ -193,10 +204,16 @@ impl Matrix {
             }
         };
         Ok(Matrix {
+            kind,
             tiles,
             rows,
             columns,
         })
+    }
+
+    /// How it is stored.
+    pub fn kind(&self) -> WeightType {
+        self.kind
     }
 
     /// Outputs.

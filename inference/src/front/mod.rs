@@ -299,7 +299,9 @@ impl Dispatcher {
                 _ = tick.tick() => self.watch_over(Instant::now()),
             }
             self.hand_out();
-            self.metrics.queued.store(self.queue.len() as u64, Relaxed);
+            self.metrics
+                .queued
+                .store(self.queue.waiting() as u64, Relaxed);
             self.metrics
                 .running
                 .store(self.running.len() as u64, Relaxed);
@@ -327,7 +329,7 @@ impl Dispatcher {
                 Life::Ready { slots, .. } => *slots,
                 _ => 1,
             };
-            let wait = (self.queue.len() as f64 * self.usual_seconds / slots as f64)
+            let wait = (self.queue.waiting() as f64 * self.usual_seconds / slots as f64)
                 .ceil()
                 .clamp(1.0, 60.0);
             let _ = job.events.send(Event::Busy(wait as u64));

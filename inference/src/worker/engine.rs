@@ -1,19 +1,19 @@
 //! The one thread that runs the models: takes requests, forms passes, chooses tokens, and answers.
 
-use crate::embed::{self, Embedder};
-use crate::grammar::{Grammar, Grammars};
-use crate::kv::{Blocks, Table};
-use crate::model::llama::{Cache, Llama, Row};
-use crate::sampling::{self, Sampler};
-use crate::scheduler::{self, Work};
-use crate::template::ChatTemplate;
-use crate::text::TextStream;
-use crate::tokenizer::Tokenizer;
+use crate::worker::backend::{Backend, BackendError, KV_BLOCK, Row};
+use crate::worker::embed::{self, Embedder};
+use crate::worker::grammar::{Grammar, Grammars};
+use crate::worker::kv::{Blocks, Table};
+use crate::worker::sampling::{self, Sampler};
+use crate::worker::scheduler::{self, Work};
+use crate::worker::template::ChatTemplate;
+use crate::worker::text::TextStream;
+use crate::worker::tokenizer::Tokenizer;
 use hadada_inference_protocol::{
     FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind, RequestId, ToWorker,
     Token, TokenLogprob, TokenOut, Usage, write,
 };
-use hadada_kernels::{AttendRow, pick};
+use hadada_kernels::pick;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -31,11 +31,9 @@ const DEFAULT_MAX_TOKENS: u32 = 512;
 
 /// Everything the engine thread owns.
 pub struct Engine<W: Write> {
-    /// The model that writes.
-    pub model: Llama,
-    /// Its keys and values.
-    pub cache: Cache,
-    /// Who has which part of them.
+    /// Runs the model that writes.
+    pub backend: Box<dyn Backend>,
+    /// Who has which part of its keys and values.
     pub blocks: Blocks,
     /// The model's tokens.
     pub tokenizer: Arc<Tokenizer>,
@@ -94,10 +92,8 @@ fn invalid(message: impl Into<String>) -> Refusal {
 
 impl<W: Write> Engine<W> {
     /// An engine with nothing to do.
-    #[expect(clippy::too_many_arguments, reason = "the parts it is made of")]
     pub fn new(
-        model: Llama,
-        cache: Cache,
+        backend: Box<dyn Backend>,
         blocks: Blocks,
         tokenizer: Arc<Tokenizer>,
         template: Option<ChatTemplate>,
@@ -107,8 +103,7 @@ impl<W: Write> Engine<W> {
     ) -> Engine<W> {
         let (waiting, running, embeddings) = (VecDeque::new(), Vec::new(), VecDeque::new());
         Engine {
-            model,
-            cache,
+            backend,
             blocks,
             tokenizer,
             template,
@@ -216,7 +211,10 @@ impl<W: Write> Engine<W> {
                 }
             }
             ToWorker::Detokenize { id, tokens } => {
-                match tokens.iter().find(|&&t| t as usize >= self.tokenizer.len()) {
+                match tokens
+                    .iter()
+                    .find(|&&t| t as usize >= self.tokenizer.vocabulary())
+                {
                     Some(unknown) => {
                         self.refuse(id, invalid(format!("tokens: there is no token {unknown}")))?
                     }
@@ -277,16 +275,16 @@ impl<W: Write> Engine<W> {
         }
         if let Some(unknown) = tokens
             .iter()
-            .find(|&&t| t as usize >= self.model.shape().vocabulary)
+            .find(|&&t| t as usize >= self.backend.config().vocabulary)
         {
             return Err(invalid(format!("prompt: there is no token {unknown}")));
         }
         let prompt = tokens.len();
         let room = self
-            .model
-            .shape()
+            .backend
+            .config()
             .context
-            .min(self.blocks.total() * Llama::BLOCK);
+            .min(self.blocks.total() * KV_BLOCK);
         if prompt >= room {
             return Err((
                 RefusalKind::ContextLength,
@@ -431,17 +429,26 @@ impl<W: Write> Engine<W> {
             for position in sequence.computed..sequence.computed + share {
                 rows.push(Row {
                     token: sequence.tokens[position],
-                    place: AttendRow {
-                        blocks: &sequence.table.blocks,
-                        position,
-                    },
+                    position,
+                    blocks: &sequence.table.blocks,
                     wanted: position + 1 == sequence.tokens.len(),
                 });
             }
         }
-        let vocabulary = self.model.shape().vocabulary;
-        let logits = self.model.forward(&rows, &mut self.cache);
+        let vocabulary = self.backend.config().vocabulary;
+        let computed = self.backend.forward(&rows);
         drop(rows);
+        let logits = match computed {
+            Ok(logits) => logits,
+            Err(BackendError::Retry(reason)) => return self.give_up(&reason),
+            Err(BackendError::Restart(reason) | BackendError::LeaveGpu(reason)) => {
+                self.say(&FromWorker::Failed {
+                    reason: reason.clone(),
+                })?;
+                self.out.flush()?;
+                return Err(io::Error::other(reason));
+            }
+        };
         let mut logits = logits.chunks_exact_mut(vocabulary);
         let mut ended = Vec::new();
         for (i, (sequence, share)) in self.running.iter_mut().zip(shares).enumerate() {
@@ -478,6 +485,17 @@ impl<W: Write> Engine<W> {
         }
         for i in ended.into_iter().rev() {
             let sequence = self.running.remove(i);
+            self.blocks.release(sequence.table);
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Engine<W> {
+    /// Ends what is running: the device could not compute it.
+    fn give_up(&mut self, reason: &str) -> io::Result<()> {
+        for sequence in std::mem::take(&mut self.running) {
+            self.refuse(sequence.id, (RefusalKind::Internal, reason.to_owned()))?;
             self.blocks.release(sequence.table);
         }
         Ok(())

@@ -48,7 +48,7 @@ impl Grammars {
     /// # Errors
     /// When the library refuses the vocabulary.
     pub fn new(tokenizer: Arc<Tokenizer>) -> anyhow::Result<Grammars> {
-        let words: Vec<Vec<u8>> = (0..tokenizer.len() as Token)
+        let words: Vec<Vec<u8>> = (0..tokenizer.vocabulary() as Token)
             .map(|token| {
                 let bytes = tokenizer.bytes(token);
                 if tokenizer.is_special(token) {

@@ -133,7 +133,7 @@ impl Tokenizer {
     }
 
     /// How many tokens there are.
-    pub fn len(&self) -> usize {
+    pub fn vocabulary(&self) -> usize {
         self.bytes.len()
     }
 

@@ -163,7 +163,7 @@ proptest! {
         let queries = numbers(seed + 2, length * width * group, 2.0);
         let frequencies: Vec<f32> = (0..head_size / 2).map(|i| 0.5f32.powi(i as i32)).collect();
         let mut rotation = Rotation::default();
-        rotation.prepare(0..length, &frequencies);
+        rotation.prepare(frequencies.len(), (0..length).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f)));
         let run = |isa| {
             let mut cpu = Cpu::new(isa, 2).unwrap();
             let mut cache = vec![0; layout.block_elements() * blocks.len()];

@@ -1,3 +1,3 @@
-//! The models that can be run.
+//! What model files say of their models; shared by all backends.
 
-pub mod llama;
+pub mod config;
