@@ -1,6 +1,16 @@
 //! What runs a model. A backend owns the weights and the keys and values; the engine decides which rows it computes.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+pub mod cuda_errors;
+#[cfg(any(test, feature = "cuda"))]
+pub mod tensors;
+#[cfg(any(test, feature = "cuda"))]
+pub mod tensors_check;
+#[cfg(test)]
+mod tensors_tests;
 
 use crate::worker::model::config::ModelConfig;
 use hadada_inference_protocol::Token;
