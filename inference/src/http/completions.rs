@@ -3,9 +3,9 @@
 
 use super::answer::{self, Part, collect, now, reason_name, timings_json, token_text, usage_json};
 use super::error::ApiError;
-use super::params::{self, Params};
-use super::{App, Json};
-use axum::extract::State;
+use super::params::{self, Checked, Params};
+use super::{App, Body, Connection, Read};
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use hadada_inference_protocol::{Prompt, ToWorker, Token, TokenOut};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 #[derive(Deserialize)]
-pub struct CompletionRequest {
+struct CompletionRequest {
     prompt: PromptField,
     logprobs: Option<u8>,
     #[serde(default)]
@@ -51,29 +51,53 @@ impl PromptField {
     }
 }
 
+/// A text to go on with.
+#[derive(Debug, PartialEq)]
+pub struct Completion {
+    prompt: Prompt,
+    logprobs: Option<u8>,
+    checked: Checked,
+}
+
+impl Read for Completion {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Completion, ApiError> {
+        let request: CompletionRequest = super::json(body)?;
+        let checked = request.params.check(headers)?;
+        if request.echo {
+            return Err(ApiError::invalid(Some("echo"), "echo: it is not supported"));
+        }
+        let logprobs = request
+            .logprobs
+            .map(|n| params::logprob_count("logprobs", Some(n)))
+            .transpose()?;
+        let prompt = request
+            .prompt
+            .check(request.parse_special.unwrap_or(true))?;
+        Ok(Completion {
+            prompt,
+            logprobs,
+            checked,
+        })
+    }
+}
+
 pub async fn complete(
     State(app): State<App>,
-    headers: HeaderMap,
-    Json(request): Json<CompletionRequest>,
+    Extension(connection): Extension<Connection>,
+    Body(completion): Body<Completion>,
 ) -> Result<Response, ApiError> {
-    let model = params::check_model(&app, request.params.model.as_deref(), false)?;
-    let checked = request.params.check(&headers)?;
-    if request.echo {
-        return Err(ApiError::invalid(Some("echo"), "echo: it is not supported"));
-    }
-    let logprobs = request
-        .logprobs
-        .map(|n| params::logprob_count("logprobs", Some(n)))
-        .transpose()?;
-    let prompt = request
-        .prompt
-        .check(request.parse_special.unwrap_or(true))?;
-    let params = request.params;
-    let ticket = app.front.submit(checked.priority, params.stream, |id| {
+    let Completion {
+        prompt,
+        logprobs,
+        checked,
+    } = completion;
+    let model = params::check_model(&app, checked.model.as_deref(), false)?;
+    let (stream, with_usage, with_ids) = (checked.stream, checked.with_usage, checked.with_ids);
+    let submission = checked.terms.submission(connection, stream);
+    let ticket = app.front.submit(submission, |id| {
         ToWorker::Generate(Box::new(checked.generate(id, prompt, logprobs)))
     });
     let (id, created) = (format!("cmpl-{}", ticket.id), now());
-    let with_ids = params.return_token_ids;
     let choice = move |text: &str, tokens: &[TokenOut], reason: Value| {
         let mut choice = json!({
             "index": 0, "text": text, "finish_reason": reason,
@@ -84,11 +108,7 @@ pub async fn complete(
         }
         choice
     };
-    if params.stream {
-        let with_usage = params
-            .stream_options
-            .as_ref()
-            .is_some_and(|o| o.include_usage);
+    if stream {
         return answer::stream(ticket, move |part| {
             let chunk = |choices: Value| json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices});
             match part {

@@ -1,10 +1,10 @@
 //! `POST /v1/embeddings`.
 
 use super::error::ApiError;
-use super::params;
-use super::{App, Json};
+use super::params::{self, Terms};
+use super::{App, Body, Connection, Read};
 use crate::front::Event;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use base64::Engine;
 use hadada_inference_protocol::{FromWorker, ToWorker};
@@ -15,11 +15,13 @@ use serde_json::{Value, json};
 const MAX_TEXTS: usize = 1024;
 
 #[derive(Deserialize)]
-pub struct EmbeddingRequest {
+struct EmbeddingRequest {
     input: Input,
     model: Option<String>,
     encoding_format: Option<String>,
     priority: Option<String>,
+    user: Option<String>,
+    timeout: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -29,36 +31,71 @@ enum Input {
     Many(Vec<String>),
 }
 
-pub async fn embed(
-    State(app): State<App>,
-    headers: HeaderMap,
-    Json(request): Json<EmbeddingRequest>,
-) -> Result<axum::Json<Value>, ApiError> {
-    let model = params::check_model(&app, request.model.as_deref(), true)?;
-    let priority = params::priority(&headers, request.priority.as_deref())?;
-    let texts = match request.input {
-        Input::One(one) => vec![one],
-        Input::Many(many) => many,
-    };
-    if texts.is_empty() || texts.len() > MAX_TEXTS {
-        return Err(ApiError::invalid(
-            Some("input"),
-            format!("input: 1 to {MAX_TEXTS} texts are supported"),
-        ));
-    }
-    let base64 = match request.encoding_format.as_deref() {
-        None | Some("float") => false,
-        Some("base64") => true,
-        Some(_) => {
+/// Texts to embed.
+#[derive(Debug, PartialEq)]
+pub struct Texts {
+    texts: Vec<String>,
+    model: Option<String>,
+    base64: bool,
+    terms: Terms,
+}
+
+impl Read for Texts {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Texts, ApiError> {
+        let request: EmbeddingRequest = super::json(body)?;
+        let terms = Terms::read(
+            headers,
+            request.priority.as_deref(),
+            request.user.as_deref(),
+            request.timeout,
+        )?;
+        let texts = match request.input {
+            Input::One(one) => vec![one],
+            Input::Many(many) => many,
+        };
+        if texts.is_empty() || texts.len() > MAX_TEXTS {
             return Err(ApiError::invalid(
-                Some("encoding_format"),
-                "encoding_format: it must be 'float' or 'base64'",
+                Some("input"),
+                format!("input: 1 to {MAX_TEXTS} texts are supported"),
             ));
         }
-    };
+        let base64 = match request.encoding_format.as_deref() {
+            None | Some("float") => false,
+            Some("base64") => true,
+            Some(_) => {
+                return Err(ApiError::invalid(
+                    Some("encoding_format"),
+                    "encoding_format: it must be 'float' or 'base64'",
+                ));
+            }
+        };
+        Ok(Texts {
+            texts,
+            model: request.model,
+            base64,
+            terms,
+        })
+    }
+}
+
+pub async fn embed(
+    State(app): State<App>,
+    Extension(connection): Extension<Connection>,
+    Body(request): Body<Texts>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let Texts {
+        texts,
+        model,
+        base64,
+        terms,
+    } = request;
+    let model = params::check_model(&app, model.as_deref(), true)?;
     let mut ticket = app
         .front
-        .submit(priority, false, |id| ToWorker::Embed { id, texts });
+        .submit(terms.submission(connection, false), |id| ToWorker::Embed {
+            id,
+            texts,
+        });
     match ticket.next().await {
         Event::Worker(FromWorker::Embeddings {
             vectors, tokens, ..

@@ -79,6 +79,13 @@ impl ApiError {
         error
     }
 
+    /// Its deadline passed.
+    pub fn late(message: impl Into<String>) -> ApiError {
+        let mut error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message);
+        error.code = Some("deadline_exceeded");
+        error
+    }
+
     /// What an event means that is not the answer hoped for.
     pub fn from_event(event: Event) -> ApiError {
         match event {
@@ -90,6 +97,7 @@ impl ApiError {
                 error
             }
             Event::Unavailable(reason) => ApiError::unavailable(reason),
+            Event::Late(reason) => ApiError::late(reason),
             Event::Worker(FromWorker::Refused { kind, message, .. }) => {
                 let mut error = match kind {
                     RefusalKind::Invalid | RefusalKind::ContextLength => {

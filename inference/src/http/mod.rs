@@ -13,11 +13,13 @@ use crate::front::Handle;
 use crate::metrics::Metrics;
 use anyhow::{Context, bail};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
-use error::ApiError;
+pub use error::ApiError;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -38,6 +40,10 @@ const HEAD_TIME: Duration = Duration::from_secs(15);
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// Time open requests have to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The number of a connection: clients without a name are told apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection(u64);
 
 /// What handlers have.
 #[derive(Clone)]
@@ -87,6 +93,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(stop);
+    let mut number = 0;
     loop {
         let place = Arc::clone(&places).acquire_owned();
         let accepted = tokio::select! {
@@ -102,8 +109,13 @@ pub async fn serve(
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME);
-        let connection =
-            graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
+        number += 1;
+        let (connection, service) = (Connection(number), service.clone());
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
+            request.extensions_mut().insert(connection);
+            service.call(request)
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A connection's error is the client's affair: it went away or didn't speak HTTP.
             if let Err(error) = connection.await {
@@ -162,13 +174,44 @@ async fn count(
     response
 }
 
-/// A JSON body, with errors in the API's own form.
-struct Json<T>(T);
+/// What a route is asked, read from the body and checked. It needs nothing but the request, so that it can be tried with
+/// any bytes.
+pub trait Read: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError>;
+}
 
-impl<T: DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|e| ApiError::invalid(None, format!("the body is not what is expected here: {e}")))
+}
+
+/// Reads a body as the route of this path would, and throws the result away. For tests with arbitrary bytes.
+///
+/// # Errors
+/// As the route would answer.
+pub fn try_body(path: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
+    match path {
+        "/v1/chat/completions" => chat::Chat::read(headers, body).map(drop),
+        "/v1/completions" => completions::Completion::read(headers, body).map(drop),
+        "/v1/embeddings" => embeddings::Texts::read(headers, body).map(drop),
+        "/tokenize" => tokens::Text::read(headers, body).map(drop),
+        "/detokenize" => tokens::Tokens::read(headers, body).map(drop),
+        other => Err(ApiError::not_found(format!("there is no {other}"))),
+    }
+}
+
+/// A route's body.
+struct Body<T>(T);
+
+impl<T: Read> axum::extract::FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
+        let headers = request.headers().clone();
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| ApiError::invalid(None, "the body did not arrive in time"))?;
         let body = body.map_err(
@@ -177,8 +220,6 @@ impl<T: DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
                 _ => ApiError::invalid(None, "the body did not arrive whole"),
             },
         )?;
-        serde_json::from_slice(&body).map(Json).map_err(|e| {
-            ApiError::invalid(None, format!("the body is not what is expected here: {e}"))
-        })
+        T::read(&headers, &body).map(Body)
     }
 }

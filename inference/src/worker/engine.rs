@@ -1,5 +1,6 @@
 //! The one thread that runs the models: takes requests, forms passes, chooses tokens, and answers.
 
+use crate::worker::alive;
 use crate::worker::backend::{Backend, BackendError, KV_BLOCK, Row};
 use crate::worker::embed::{self, Embedder};
 use crate::worker::grammar::{Grammar, Grammars};
@@ -10,8 +11,8 @@ use crate::worker::template::ChatTemplate;
 use crate::worker::text::TextStream;
 use crate::worker::tokenizer::Tokenizer;
 use hadada_inference_protocol::{
-    FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind, RequestId, ToWorker,
-    Token, TokenLogprob, TokenOut, Usage, write,
+    FaultKind, FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind,
+    RequestId, ToWorker, Token, TokenLogprob, TokenOut, Usage, write,
 };
 use hadada_kernels::pick;
 use std::collections::VecDeque;
@@ -124,11 +125,14 @@ impl<W: Write> Engine<W> {
     pub fn run(mut self, inbox: &Receiver<ToWorker>) -> io::Result<()> {
         loop {
             if self.waiting.is_empty() && self.running.is_empty() && self.embeddings.is_empty() {
+                alive::busy(false);
                 match inbox.recv() {
                     Ok(message) => self.take(message)?,
                     Err(_) => return Ok(()),
                 }
+                alive::busy(true);
             }
+            alive::step();
             loop {
                 match inbox.try_recv() {
                     Ok(message) => self.take(message)?,
@@ -225,9 +229,18 @@ impl<W: Write> Engine<W> {
                 }
             }
             ToWorker::Cancel { id } => self.cancel(id),
-            ToWorker::Ping { nonce } => self.say(&FromWorker::Pong { nonce })?,
         }
         Ok(())
+    }
+
+    /// Tells the front that this process can't go on, and what helps.
+    fn end(&mut self, reason: String, kind: FaultKind) -> io::Result<()> {
+        self.say(&FromWorker::Failed {
+            reason: reason.clone(),
+            kind,
+        })?;
+        self.out.flush()?;
+        Err(io::Error::other(reason))
     }
 
     fn cancel(&mut self, id: RequestId) {
@@ -441,13 +454,8 @@ impl<W: Write> Engine<W> {
         let logits = match computed {
             Ok(logits) => logits,
             Err(BackendError::Retry(reason)) => return self.give_up(&reason),
-            Err(BackendError::Restart(reason) | BackendError::LeaveGpu(reason)) => {
-                self.say(&FromWorker::Failed {
-                    reason: reason.clone(),
-                })?;
-                self.out.flush()?;
-                return Err(io::Error::other(reason));
-            }
+            Err(BackendError::Restart(reason)) => return self.end(reason, FaultKind::Restart),
+            Err(BackendError::LeaveGpu(reason)) => return self.end(reason, FaultKind::LeaveGpu),
         };
         let mut logits = logits.chunks_exact_mut(vocabulary);
         let mut ended = Vec::new();

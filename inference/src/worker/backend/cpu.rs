@@ -317,6 +317,7 @@ impl Backend for CpuBackend {
             rows.iter().flat_map(|r| rope.angles(r.position)),
         );
         for (i, layer) in self.layers.iter().enumerate() {
+            crate::worker::alive::step();
             cpu.normalise(x, &layer.attention_norm, epsilon, &mut s.rounded);
             if self.config.biases {
                 for (projection, out) in [

@@ -207,16 +207,10 @@ impl Backend for CudaBackend {
         tensors_check::APART
     }
 
-    fn check(&mut self) -> Result<(), String> {
-        let checked = catch_unwind(AssertUnwindSafe(|| {
-            tensors_check::run(&self.model, &self.device)
-        }));
-        match checked {
-            Ok(Ok(outcome)) => outcome?,
-            Ok(Err(error)) => return Err(sorted(&error, "checking").to_string()),
-            Err(panic) => return Err(gave_up(panic.as_ref(), "checking").to_string()),
-        }
-        launches("checking").map_err(|e| e.to_string())
+    fn check(&mut self) -> Result<(), BackendError> {
+        let outcome = guarded("checking", || tensors_check::run(&self.model, &self.device))?;
+        launches("checking")?;
+        outcome.map_err(BackendError::LeaveGpu)
     }
 
     fn forward(&mut self, rows: &[Row<'_>]) -> Result<&mut [f32], BackendError> {

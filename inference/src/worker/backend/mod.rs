@@ -71,8 +71,8 @@ pub trait Backend {
     /// Compares the parts of a pass with a reference: a quantised product, attention.
     ///
     /// # Errors
-    /// A sentence about the first that differs.
-    fn check(&mut self) -> Result<(), String>;
+    /// About the first that differs: a device that gives a wrong answer is of no use. The device's own errors as they are.
+    fn check(&mut self) -> Result<(), BackendError>;
     /// Computes a pass. Rows of one sequence must be in the order of their positions, and all earlier positions be in
     /// the cache or in this pass. Gives the logits of the wanted rows, in order, one vocabulary each.
     ///
