@@ -38,7 +38,9 @@ pub fn run(backend: &mut dyn Backend, sha256: &str) -> Result<(), BackendError> 
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max);
     if together.len() != pieces.len() || apart > backend.tolerance() {
-        return wrong("a prompt in pieces gives other numbers than the prompt at once".into());
+        return wrong(format!(
+            "a prompt in pieces gives other numbers than the prompt at once, {apart} apart"
+        ));
     }
     if let Some((_, prompt, answer)) = KNOWN.iter().find(|(hash, ..)| *hash == sha256) {
         let mut tokens = prompt.to_vec();

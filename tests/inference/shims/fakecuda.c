@@ -337,6 +337,13 @@ static void scatter(void **arguments) {
     EACH(left * sources * right) to[(i / (sources * right) * targets + ids[i]) * right + i % right] = from[i];
 }
 
+static void copy_rows(void **arguments) {
+    const float *from = ARGUMENT(float *, 0);
+    float *to = ARGUMENT(float *, 1);
+    size_t rows = ARGUMENT(uint32_t, 2), columns = ARGUMENT(uint32_t, 3), from_stride = ARGUMENT(uint32_t, 4), to_stride = ARGUMENT(uint32_t, 5);
+    EACH(rows) memcpy(to + i * to_stride, from + i * from_stride, columns * sizeof *to);
+}
+
 static void normalise(void **arguments, unsigned rows) {
     const float *from = ARGUMENT(float *, 0), *factors = ARGUMENT(float *, 2);
     float *to = ARGUMENT(float *, 1);
@@ -410,6 +417,7 @@ result cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
     else if (!strcmp(name, "is_u32_f32")) SELECTED(float);
     else if (!strcmp(name, "is_u32_f16")) SELECTED(half);
     else if (!strcmp(name, "s_u32_f16")) scatter(arguments);
+    else if (!strcmp(name, "copy2d_f32")) copy_rows(arguments);
     else if (!strcmp(name, "rmsnorm_f32")) normalise(arguments, x);
     else if (!strcmp(name, "softmax_f32")) soften(arguments, x);
     else if (!strcmp(name, "rope_i_f32")) rotate(arguments, 1);

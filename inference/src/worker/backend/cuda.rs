@@ -72,8 +72,8 @@ impl CudaBackend {
     fn pass(&mut self, rows: &[Row<'_>]) -> Result<(), BackendError> {
         let before = self.logits.len();
         let (model, logits) = (&self.model, &mut self.logits);
-        let outcome =
-            guarded("computing", || model.forward(rows, logits)).and_then(|()| launches("computing"));
+        let outcome = guarded("computing", || model.forward(rows, logits))
+            .and_then(|()| launches("computing"));
         match outcome {
             Err(BackendError::Retry(reason)) => {
                 self.logits.truncate(before);

@@ -95,10 +95,7 @@ pub fn describe(code: u32) -> String {
 
 /// The error of a code, saying during what it came.
 pub fn error(code: u32, during: &str) -> BackendError {
-    fault(code).error(format!(
-        "the GPU failed while {during}: {}",
-        describe(code)
-    ))
+    fault(code).error(format!("the GPU failed while {during}: {}", describe(code)))
 }
 
 #[cfg(test)]

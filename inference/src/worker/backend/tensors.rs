@@ -6,6 +6,7 @@
 //! attended together, as long as the gathered positions stay within a limit.
 
 use super::{KV_BLOCK, Row};
+use crate::worker::alive;
 use crate::worker::gguf::{Gguf, GgufError};
 use crate::worker::model::config::{self, ModelConfig, Pairing};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
@@ -173,9 +174,7 @@ fn runs<'a>(rows: &[Row<'a>]) -> Vec<Run<'a>> {
     let mut runs: Vec<Run<'a>> = Vec::new();
     for (i, row) in rows.iter().enumerate() {
         match runs.last_mut() {
-            Some(run)
-                if std::ptr::eq(run.blocks, row.blocks) && run.positions == row.position =>
-            {
+            Some(run) if std::ptr::eq(run.blocks, row.blocks) && run.positions == row.position => {
                 run.rows += 1;
                 run.positions += 1;
             }
@@ -315,6 +314,7 @@ impl TensorModel {
         let tokens = Tensor::from_vec(tokens, rows.len(), &self.device)?;
         let mut x = self.embedding.embedding(&tokens)?;
         for (layer, cache) in self.layers.iter().zip(&self.caches) {
+            alive::step();
             let normal = ops::rms_norm(&x, &layer.attention_norm, epsilon)?;
             let query = self.rotate(&layer.query.forward(&normal)?, &plan)?;
             let key = self.rotate(&layer.key.forward(&normal)?, &plan)?;

@@ -24,8 +24,9 @@ const ATTENTION: f64 = 1e-3;
 const PASS: f64 = 0.06;
 
 /// How far logits of the same row may lie apart when it is computed beside other rows: the kernels for few and for many
-/// rows add in other orders, and where that moves an element over a step of eight bits, it shows.
-pub const APART: f32 = 0.5;
+/// rows add in other orders, and where that moves an element over a step of eight bits, every layer after it shows it.
+/// SmolLM2's logits on tokens without sense spread over 25; what was measured is 0.9, and a wrong key or value shows as 5.
+pub const APART: f32 = 2.5;
 
 type Checked = candle_core::Result<Result<(), String>>;
 
@@ -92,12 +93,7 @@ fn judge(what: &str, found: &[f32], right: &[f64], limit: f64) -> Result<(), Str
     }
 }
 
-fn matrix(
-    kind: GgmlDType,
-    rows: usize,
-    columns: usize,
-    seed: u64,
-) -> candle_core::Result<QTensor> {
+fn matrix(kind: GgmlDType, rows: usize, columns: usize, seed: u64) -> candle_core::Result<QTensor> {
     let scale = (columns as f32).sqrt().recip();
     let weights: Vec<f32> = numbers(seed)
         .map(|w| w * scale)
@@ -115,7 +111,10 @@ fn product(kind: GgmlDType, rows: usize, device: &Device) -> Checked {
     let there = QMatMul::from_qtensor(QTensor::new(storage, (outputs, columns))?)?;
     let x: Vec<f32> = numbers(11).take(rows * columns).collect();
     let found = there.forward(&Tensor::from_slice(&x, (rows, columns), device)?)?;
-    let weights = here.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    let weights = here
+        .dequantize(&Device::Cpu)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     let right: Vec<f64> = x
         .chunks_exact(columns)
         .flat_map(|x| weights.chunks_exact(columns).map(move |w| dot(x, w)))
@@ -251,8 +250,6 @@ fn attention(like: &ModelConfig, device: &Device) -> Checked {
         numbers(seed).map(|x| x * 2.0).take(width).collect()
     };
     let (query_width, kv_width) = (config.query_width(), config.kv_width());
-    let mut found = Vec::new();
-    let mut right = Vec::new();
     for step in [0, 1] {
         let rows = mixed(BLOCKS, step);
         let places: Vec<(usize, usize)> = rows
@@ -268,7 +265,7 @@ fn attention(like: &ModelConfig, device: &Device) -> Checked {
                 .flat_map(|&(s, p)| made(what, s, p, width))
                 .collect()
         };
-        found = model.attention(
+        let found = model.attention(
             0,
             &rows,
             [
@@ -277,7 +274,7 @@ fn attention(like: &ModelConfig, device: &Device) -> Checked {
                 gathered(3, kv_width),
             ],
         )?;
-        right = places
+        let right: Vec<f64> = places
             .iter()
             .flat_map(|&(s, p)| {
                 let seen = |what: u64| -> Vec<Vec<f32>> {
@@ -288,8 +285,11 @@ fn attention(like: &ModelConfig, device: &Device) -> Checked {
                 expected(&config, &made(1, s, p, query_width), &seen(2), &seen(3))
             })
             .collect();
+        if let Err(wrong) = judge("attention", &found, &right, ATTENTION) {
+            return Ok(Err(wrong));
+        }
     }
-    Ok(judge("attention", &found, &right, ATTENTION))
+    Ok(Ok(()))
 }
 
 fn rounded(numbers: Vec<f32>) -> Vec<f32> {
