@@ -4,4 +4,6 @@
 
 mod answers;
 mod faults;
+mod greedy;
+mod requantise;
 mod support;

@@ -163,6 +163,7 @@ pub(crate) unsafe fn attend_group<S: Simd>(
     head: usize,
     rotation: &Rotation,
     queries: &[f32],
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let size = layout.head_size;
@@ -182,26 +183,30 @@ pub(crate) unsafe fn attend_group<S: Simd>(
         // SAFETY: passed on; the array sizes follow from the match.
         unsafe {
             match (size, queries.len() / size) {
-                (32, 1) => heads::<S, 2, 1>(cache, layout, layer, at, head, &turned, out),
-                (32, 2) => heads::<S, 2, 2>(cache, layout, layer, at, head, &turned, out),
-                (32, 3) => heads::<S, 2, 3>(cache, layout, layer, at, head, &turned, out),
-                (32, _) => heads::<S, 2, 4>(cache, layout, layer, at, head, &turned, out),
-                (64, 1) => heads::<S, 4, 1>(cache, layout, layer, at, head, &turned, out),
-                (64, 2) => heads::<S, 4, 2>(cache, layout, layer, at, head, &turned, out),
-                (64, 3) => heads::<S, 4, 3>(cache, layout, layer, at, head, &turned, out),
-                (64, _) => heads::<S, 4, 4>(cache, layout, layer, at, head, &turned, out),
-                (96, 1) => heads::<S, 6, 1>(cache, layout, layer, at, head, &turned, out),
-                (96, _) => heads::<S, 6, 2>(cache, layout, layer, at, head, &turned, out),
-                (_, 1) => heads::<S, 8, 1>(cache, layout, layer, at, head, &turned, out),
-                (_, _) => heads::<S, 8, 2>(cache, layout, layer, at, head, &turned, out),
+                (32, 1) => heads::<S, 2, 1>(cache, layout, layer, at, head, &turned, scores, out),
+                (32, 2) => heads::<S, 2, 2>(cache, layout, layer, at, head, &turned, scores, out),
+                (32, 3) => heads::<S, 2, 3>(cache, layout, layer, at, head, &turned, scores, out),
+                (32, _) => heads::<S, 2, 4>(cache, layout, layer, at, head, &turned, scores, out),
+                (64, 1) => heads::<S, 4, 1>(cache, layout, layer, at, head, &turned, scores, out),
+                (64, 2) => heads::<S, 4, 2>(cache, layout, layer, at, head, &turned, scores, out),
+                (64, 3) => heads::<S, 4, 3>(cache, layout, layer, at, head, &turned, scores, out),
+                (64, _) => heads::<S, 4, 4>(cache, layout, layer, at, head, &turned, scores, out),
+                (96, 1) => heads::<S, 6, 1>(cache, layout, layer, at, head, &turned, scores, out),
+                (96, _) => heads::<S, 6, 2>(cache, layout, layer, at, head, &turned, scores, out),
+                (_, 1) => heads::<S, 8, 1>(cache, layout, layer, at, head, &turned, scores, out),
+                (_, _) => heads::<S, 8, 2>(cache, layout, layer, at, head, &turned, scores, out),
             }
         }
     }
 }
 
-/// `G` heads of `C` × 16 elements. Goes through the cache once, a block at a time, keeping a running maximum and
-/// rescaling what it has when the maximum grows.
+/// `G` heads of `C` × 16 elements. All scores come first, then their weights, then the weighted values. Queries and weights
+/// are rounded to half precision, as llama.cpp rounds them to meet a half-precision cache.
 #[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; a struct would only rename them"
+)]
 unsafe fn heads<S: Simd, const C: usize, const G: usize>(
     cache: *const u16,
     layout: &KvLayout,
@@ -209,29 +214,33 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
     at: AttendRow<'_>,
     head: usize,
     queries: &[f32],
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let size = C * 16;
     let seen = at.position + 1;
-    // SAFETY: every read lies in a block of the row, which was checked; `queries` and `out` hold G heads.
+    let stride = seen.next_multiple_of(16);
+    if scores.len() < stride * G {
+        scores.resize(stride * G, 0.0);
+    }
+    let scores = scores.as_mut_ptr();
+    let blocks = seen.div_ceil(KV_BLOCK);
+    // SAFETY: every read lies in a block of the row, which was checked; `queries` and `out` hold G heads, `scores` a
+    // stride for each.
     unsafe {
-        let factor = S::splat(1.0 / (size as f32).sqrt());
-        let mut query = [[factor; C]; G];
+        let factor = 1.0 / (size as f32).sqrt();
+        let mut query = [[S::splat(0.0); C]; G];
         for g in 0..G {
             for c in 0..C {
-                query[g][c] = S::mul(S::load(queries.as_ptr().add(g * size + c * 16)), factor);
+                query[g][c] = S::halve(S::load(queries.as_ptr().add(g * size + c * 16)));
             }
         }
-        let mut weighted = [[S::splat(0.0); C]; G];
-        let mut maximum = [f32::NEG_INFINITY; G];
-        let mut total = [0.0f32; G];
-        for (index, &block) in at.blocks[..seen.div_ceil(KV_BLOCK)].iter().enumerate() {
-            let count = KV_BLOCK.min(seen - index * KV_BLOCK);
-            let keys = cache.add(layout.head_start(block as usize, layer, false, head));
-            let values = cache.add(layout.head_start(block as usize, layer, true, head));
-            let mut scores = [[f32::NEG_INFINITY; KV_BLOCK]; G];
-            for p in 0..count {
-                let mut key = [factor; C];
+        for index in 0..blocks {
+            let block = *at.blocks.get_unchecked(index) as usize;
+            let keys = cache.add(layout.head_start(block, layer, false, head));
+            let first = index * KV_BLOCK;
+            for p in 0..KV_BLOCK.min(seen - first) {
+                let mut key = [S::splat(0.0); C];
                 for c in 0..C {
                     key[c] = S::load_half(keys.add(p * size + c * 16));
                 }
@@ -240,39 +249,25 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
                     for c in 1..C {
                         dot = S::fma(key[c], query[g][c], dot);
                     }
-                    scores[g][p] = S::sum(dot);
+                    *scores.add(g * stride + first + p) = S::sum(dot) * factor;
                 }
             }
-            for g in 0..G {
-                let low = S::load(scores[g].as_ptr());
-                let high = S::load(scores[g].as_ptr().add(16));
-                let top = maximum[g].max(S::largest(S::max(low, high)));
-                if top > maximum[g] {
-                    let shrink = if total[g] > 0.0 {
-                        (maximum[g] - top).exp()
-                    } else {
-                        0.0
-                    };
-                    total[g] *= shrink;
-                    for w in &mut weighted[g] {
-                        *w = S::mul(*w, S::splat(shrink));
-                    }
-                    maximum[g] = top;
-                }
-                let low = S::exp(S::sub(low, S::splat(top)));
-                let high = S::exp(S::sub(high, S::splat(top)));
-                S::store(low, scores[g].as_mut_ptr());
-                S::store(high, scores[g].as_mut_ptr().add(16));
-                // Places past the end weigh about 1e-38 here: nothing, beside the 1 of the largest score.
-                total[g] += S::sum(S::add(low, high));
-            }
-            for p in 0..count {
-                let mut value = [factor; C];
+        }
+        for g in 0..G {
+            weigh::<S>(scores.add(g * stride), seen, stride);
+        }
+        let mut weighted = [[S::splat(0.0); C]; G];
+        for index in 0..blocks {
+            let block = *at.blocks.get_unchecked(index) as usize;
+            let values = cache.add(layout.head_start(block, layer, true, head));
+            let first = index * KV_BLOCK;
+            for p in 0..KV_BLOCK.min(seen - first) {
+                let mut value = [S::splat(0.0); C];
                 for c in 0..C {
                     value[c] = S::load_half(values.add(p * size + c * 16));
                 }
                 for g in 0..G {
-                    let weight = S::splat(scores[g][p]);
+                    let weight = S::splat(*scores.add(g * stride + first + p));
                     for c in 0..C {
                         weighted[g][c] = S::fma(value[c], weight, weighted[g][c]);
                     }
@@ -280,13 +275,39 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
             }
         }
         for g in 0..G {
-            let inverse = S::splat(1.0 / total[g]);
             for c in 0..C {
-                S::store(
-                    S::mul(weighted[g][c], inverse),
-                    out.as_mut_ptr().add(g * size + c * 16),
-                );
+                S::store(weighted[g][c], out.as_mut_ptr().add(g * size + c * 16));
             }
+        }
+    }
+}
+
+/// Turns scores into weights that add up to one. The places from `seen` to `stride` are ours too.
+///
+/// Safety: the instruction set is present; `stride` places are there.
+#[inline(always)]
+unsafe fn weigh<S: Simd>(scores: *mut f32, seen: usize, stride: usize) {
+    // SAFETY: within the stride.
+    unsafe {
+        for p in seen..stride {
+            *scores.add(p) = f32::NEG_INFINITY;
+        }
+        let mut largest = S::load(scores);
+        for p in (16..stride).step_by(16) {
+            largest = S::max(largest, S::load(scores.add(p)));
+        }
+        let largest = S::splat(S::largest(largest));
+        let mut total = S::splat(0.0);
+        for p in (0..stride).step_by(16) {
+            // Places past the end weigh about 1e-38: nothing, beside the 1 of the largest score.
+            let weight = S::exp(S::sub(S::load(scores.add(p)), largest));
+            total = S::add(total, weight);
+            S::store(weight, scores.add(p));
+        }
+        let inverse = S::splat(1.0 / S::sum(total));
+        for p in (0..stride).step_by(16) {
+            let weight = S::mul(S::load(scores.add(p)), inverse);
+            S::store(S::halve(weight), scores.add(p));
         }
     }
 }

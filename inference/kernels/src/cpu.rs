@@ -1,7 +1,7 @@
-use crate::activations::{self, Activations, RowsOut};
+use crate::activations::{self, Activations, Forms, RowsOut};
 use crate::attention::{self, AttendRow, KvLayout, Rotation};
 use crate::isa::with_isa;
-use crate::matrix::{self, Matrix, TILE};
+use crate::matrix::{Matrix, TILE};
 use crate::simd::Simd;
 use crate::{Isa, Pool};
 use std::ops::Range;
@@ -69,13 +69,20 @@ impl Cpu {
         units.div_ceil(self.pool.threads() * 4)
     }
 
-    /// Normalises the rows of `x` by their root mean square, times `weight`, and rounds them. `weight.len()` is the
-    /// length of a row and a multiple of 32.
-    pub fn normalise(&mut self, x: &[f32], weight: &[f32], epsilon: f32, out: &mut Activations) {
+    /// Normalises the rows of `x` by their root mean square, times `weight`, and rounds them in the forms that the
+    /// matrices want. `weight.len()` is the length of a row and a multiple of 32, or of 256 where a form needs it.
+    pub fn normalise(
+        &mut self,
+        x: &[f32],
+        weight: &[f32],
+        epsilon: f32,
+        forms: Forms,
+        out: &mut Activations,
+    ) {
         let n = weight.len();
         let rows = x.len() / n;
         assert_eq!(x.len(), rows * n, "rows of another length");
-        let out = out.reshape(rows, n);
+        let out = out.reshape(rows, n, forms);
         let isa = self.isa;
         let grain = self.grain(rows);
         self.pool.run(rows, grain, |range| {
@@ -84,11 +91,11 @@ impl Cpu {
         });
     }
 
-    /// Rounds the rows of `x`, each of `columns` elements, a multiple of 32.
-    pub fn round(&mut self, x: &[f32], columns: usize, out: &mut Activations) {
+    /// Rounds the rows of `x`, each of `columns` elements: a multiple of 32, or of 256 where a form needs it.
+    pub fn round(&mut self, x: &[f32], columns: usize, forms: Forms, out: &mut Activations) {
         let rows = x.len() / columns;
         assert_eq!(x.len(), rows * columns, "rows of another length");
-        let out = out.reshape(rows, columns);
+        let out = out.reshape(rows, columns, forms);
         let isa = self.isa;
         let grain = self.grain(rows);
         self.pool.run(rows, grain, |range| {
@@ -109,7 +116,7 @@ impl Cpu {
 
     fn product(&mut self, a: &Activations, products: &mut [(&Matrix, &mut [f32])], write: Write) {
         for (matrix, out) in products.iter() {
-            assert_eq!(matrix.columns(), a.columns, "activations of another length");
+            a.check(matrix);
             assert!(
                 out.len() >= a.rows * matrix.rows(),
                 "no room for the product"
@@ -140,10 +147,8 @@ impl Cpu {
 
     /// `silu(gate · a) × (up · a)`, the gated unit of the feed-forward layer. Both matrices have the same shape.
     pub fn gated(&mut self, a: &Activations, gate: &Matrix, up: &Matrix, out: &mut [f32]) {
-        assert!(
-            gate.columns() == a.columns && up.columns() == a.columns,
-            "activations of another length"
-        );
+        a.check(gate);
+        a.check(up);
         assert!(
             gate.rows() == up.rows() && out.len() >= a.rows * gate.rows(),
             "no room for the product"
@@ -259,7 +264,7 @@ unsafe fn normalise_rows<S: Simd>(
                 epsilon,
                 scratch.as_mut_ptr(),
             );
-            activations::quantise_row::<S>(scratch.as_ptr(), out, row);
+            activations::round_row::<S>(scratch.as_ptr(), out, row);
         }
     }
 }
@@ -268,7 +273,7 @@ unsafe fn normalise_rows<S: Simd>(
 unsafe fn round_rows<S: Simd>(x: &[f32], columns: usize, out: RowsOut, range: Range<usize>) {
     for row in range {
         // SAFETY: the caller checked the sizes and owns these rows.
-        unsafe { activations::quantise_row::<S>(x.as_ptr().add(row * columns), out, row) };
+        unsafe { activations::round_row::<S>(x.as_ptr().add(row * columns), out, row) };
     }
 }
 
@@ -287,7 +292,7 @@ unsafe fn tiles_product<S: Simd>(
             let mut products = [[0.0; TILE]; 8];
             // SAFETY: the caller checked the sizes and owns this tile's columns.
             unsafe {
-                matrix::tile_product::<S>(m, tile, a, first, &mut products[..count]);
+                S::tile_product(m, tile, a, first, &mut products[..count]);
                 for (r, products) in products[..count].iter().enumerate() {
                     let out = out.range((first + r) * m.rows() + tile * TILE, width);
                     match write {
@@ -316,8 +321,8 @@ unsafe fn tiles_gated<S: Simd>(
             let mut ups = [[0.0; TILE]; 8];
             // SAFETY: the caller checked the sizes and owns this tile's columns.
             unsafe {
-                matrix::tile_product::<S>(gate, tile, a, first, &mut gates[..count]);
-                matrix::tile_product::<S>(up, tile, a, first, &mut ups[..count]);
+                S::tile_product(gate, tile, a, first, &mut gates[..count]);
+                S::tile_product(up, tile, a, first, &mut ups[..count]);
                 for r in 0..count {
                     let g = S::load(gates[r].as_ptr());
                     let e = S::exp(S::sub(S::splat(0.0), g));
@@ -377,6 +382,7 @@ unsafe fn attend_units<S: Simd>(
     out: Shared<f32>,
     range: Range<usize>,
 ) {
+    let mut scores = Vec::new();
     for unit in range {
         let (r, head) = (unit / layout.heads, unit % layout.heads);
         let start = r * group * layout.heads + head * group;
@@ -392,6 +398,7 @@ unsafe fn attend_units<S: Simd>(
                 head,
                 rotation,
                 &queries[start..start + group],
+                &mut scores,
                 out,
             );
         }

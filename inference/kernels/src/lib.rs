@@ -14,11 +14,14 @@ mod isa;
 mod matrix;
 pub mod pick;
 mod pool;
+mod product;
 mod simd;
+mod weights;
 
-pub use activations::Activations;
+pub use activations::{Activations, Forms};
 pub use attention::{AttendRow, KV_BLOCK, KvLayout, Rotation};
 pub use cpu::Cpu;
 pub use isa::Isa;
-pub use matrix::{Matrix, PackError, WeightType};
+pub use matrix::{Matrix, PackError};
 pub use pool::Pool;
+pub use weights::WeightType;

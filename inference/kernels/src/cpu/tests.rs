@@ -18,17 +18,30 @@ fn numbers(seed: u64, n: usize, size: f32) -> Vec<f32> {
 
 /// Random blocks with sane scales.
 fn weights(kind: WeightType, rows: usize, columns: usize, seed: u64) -> Vec<u8> {
-    let blocks = rows * columns / 32;
-    let noise = numbers(seed, blocks * 40, 1.0);
     let mut bytes = Vec::new();
-    for b in 0..blocks {
-        let noise = &noise[b * 40..];
-        bytes.extend(half::from_f32(noise[0] * 0.02).to_le_bytes());
-        if kind == WeightType::Q4_1 {
-            bytes.extend(half::from_f32(noise[1] * 0.1).to_le_bytes());
+    for b in 0..rows * columns / kind.block() {
+        let noise = numbers(seed + 31 * b as u64, kind.block_bytes() + 2, 1.0);
+        let start = bytes.len();
+        bytes.extend(noise.iter().skip(2).map(|n| (n * 128.0) as i32 as u8));
+        let mut set = |at: usize, value: f32| {
+            let half = half::from_f32(value).to_le_bytes();
+            bytes[start + at..start + at + 2].copy_from_slice(&half);
+        };
+        match kind {
+            WeightType::F32 => bytes[start..].copy_from_slice(&noise[0].to_le_bytes()),
+            WeightType::F16 => set(0, noise[0]),
+            WeightType::Bf16 => {
+                let brain = half::brain_from_f32(noise[0]).to_le_bytes();
+                bytes[start..].copy_from_slice(&brain);
+            }
+            WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => set(0, noise[0] * 0.02),
+            WeightType::Q6K => set(208, noise[0] * 0.001),
+            WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K => {
+                let inner = if kind.block() == 256 { 0.02 } else { 1.0 };
+                set(0, noise[0] * 0.02 * inner);
+                set(2, noise[1] * 0.1 * inner);
+            }
         }
-        let rest = if kind == WeightType::Q8_0 { 32 } else { 16 };
-        bytes.extend((0..rest).map(|i| (noise[2 + i] * 128.0) as i32 as u8));
     }
     bytes
 }
@@ -37,7 +50,12 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-const KINDS: [WeightType; 3] = [WeightType::Q4_0, WeightType::Q4_1, WeightType::Q8_0];
+const KINDS: [WeightType; 11] = WeightType::ALL;
+
+/// A number of columns that every type can have.
+fn columns(kind: WeightType, blocks: usize) -> usize {
+    blocks * kind.block().max(32)
+}
 
 struct Outcome {
     product: Vec<f32>,
@@ -72,14 +90,14 @@ fn products(
     )
     .unwrap();
     let mut a = Activations::default();
-    cpu.normalise(&x, &norm, 1e-5, &mut a);
+    cpu.normalise(&x, &norm, 1e-5, first.forms(), &mut a);
     let mut product = vec![0.0; rows * outputs];
     let mut other = vec![0.0; rows * outputs];
     cpu.multiply(&a, &mut [(&first, &mut product), (&second, &mut other)]);
     let mut gated = vec![0.0; rows * outputs];
     cpu.gated(&a, &first, &second, &mut gated);
     let mut sum = numbers(seed + 4, rows * outputs, 1.0);
-    cpu.round(&x, columns, &mut a);
+    cpu.round(&x, columns, first.forms(), &mut a);
     cpu.multiply_add(&a, &first, &mut sum);
     Outcome {
         product,
@@ -95,9 +113,9 @@ proptest! {
     fn every_instruction_set_gives_the_reference_bit_for_bit(
         kind in prop::sample::select(KINDS.to_vec()), rows in 1usize..20, outputs in 1usize..70, blocks in 1usize..9, seed in 0u64..1000,
     ) {
-        let reference = products(Isa::Scalar, 1, kind, rows, outputs, blocks * 32, seed);
+        let reference = products(Isa::Scalar, 1, kind, rows, outputs, columns(kind, blocks), seed);
         for isa in Isa::available() {
-            let found = products(isa, 3, kind, rows, outputs, blocks * 32, seed);
+            let found = products(isa, 3, kind, rows, outputs, columns(kind, blocks), seed);
             prop_assert_eq!(bits(&found.product), bits(&reference.product), "{:?} product", isa);
             prop_assert_eq!(bits(&found.sum), bits(&reference.sum), "{:?} sum", isa);
             prop_assert_eq!(bits(&found.gated), bits(&reference.gated), "{:?} gated", isa);
@@ -108,15 +126,16 @@ proptest! {
     fn a_row_does_not_depend_on_its_neighbours(kind in prop::sample::select(KINDS.to_vec()), rows in 2usize..20, seed in 0u64..1000) {
         let isa = Isa::detect();
         let mut cpu = Cpu::new(isa, 2).unwrap();
-        let matrix = Matrix::pack(kind, &weights(kind, 48, 64, seed), 48, 64).unwrap();
-        let x = numbers(seed + 9, rows * 64, 2.0);
+        let width = columns(kind, 2);
+        let matrix = Matrix::pack(kind, &weights(kind, 48, width, seed), 48, width).unwrap();
+        let x = numbers(seed + 9, rows * width, 2.0);
         let mut a = Activations::default();
         let mut together = vec![0.0; rows * 48];
-        cpu.round(&x, 64, &mut a);
+        cpu.round(&x, width, matrix.forms(), &mut a);
         cpu.multiply(&a, &mut [(&matrix, &mut together)]);
         for r in 0..rows {
             let mut alone = vec![0.0; 48];
-            cpu.round(&x[r * 64..][..64], 64, &mut a);
+            cpu.round(&x[r * width..][..width], width, matrix.forms(), &mut a);
             cpu.multiply(&a, &mut [(&matrix, &mut alone)]);
             prop_assert_eq!(bits(&alone), bits(&together[r * 48..][..48]));
         }
@@ -124,27 +143,38 @@ proptest! {
 
     #[test]
     fn the_product_is_near_that_of_the_unrounded_weights(kind in prop::sample::select(KINDS.to_vec()), outputs in 1usize..40, blocks in 1usize..6, seed in 0u64..1000) {
-        let columns = blocks * 32;
+        let columns = columns(kind, blocks);
         let data = weights(kind, outputs, columns, seed);
         let matrix = Matrix::pack(kind, &data, outputs, columns).unwrap();
         let x = numbers(seed + 5, columns, 1.0);
         let mut cpu = Cpu::new(Isa::Scalar, 1).unwrap();
         let mut a = Activations::default();
-        cpu.round(&x, columns, &mut a);
+        cpu.round(&x, columns, matrix.forms(), &mut a);
         let mut out = vec![0.0; outputs];
         cpu.multiply(&a, &mut [(&matrix, &mut out)]);
-        for (row, found) in data.chunks_exact(blocks * kind.block_bytes()).zip(out) {
+        let unit = kind.block().max(32);
+        for (row, found) in data.chunks_exact(data.len() / outputs).zip(out) {
             let mut exact = 0.0;
             let mut room = 1e-4;
-            for (block, x) in row.chunks_exact(kind.block_bytes()).zip(x.chunks_exact(32)) {
-                let mut plain = [0.0; 32];
-                kind.expand(block, &mut plain);
-                // Half a step of the activations, for every weight.
-                let step = x.iter().fold(0.0f32, |m, v| m.max(v.abs())) / 254.0;
+            for (part, x) in row.chunks_exact(row.len() / (columns / unit)).zip(x.chunks_exact(unit)) {
+                let mut plain = vec![0.0; unit];
+                for (block, plain) in part.chunks_exact(kind.block_bytes()).zip(plain.chunks_exact_mut(kind.block())) {
+                    kind.expand(block, plain);
+                }
+                let largest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
                 for (w, x) in plain.iter().zip(x) {
                     exact += w * x;
+                    // Half a step of the activations, for every weight, and their scale's own rounding.
+                    let step = match kind {
+                        WeightType::F32 => 0.0,
+                        WeightType::F16 => x.abs() / 2048.0,
+                        WeightType::Bf16 => x.abs() / 256.0,
+                        _ => largest / 254.0 + x.abs() / 1024.0,
+                    };
                     room += w.abs() * step * 1.01;
                 }
+                // A minimum is weighted with a sum that is rounded once.
+                room += plain.iter().fold(0.0f32, |m, w| m.max(w.abs())) * largest * unit as f32 / 2048.0;
             }
             prop_assert!((found - exact).abs() <= room, "{found} instead of {exact} ± {room}");
         }
@@ -220,19 +250,20 @@ fn the_exponential_is_close() {
 #[test]
 fn a_packed_row_expands_to_what_the_file_says() {
     for kind in KINDS {
-        let data = weights(kind, 21, 96, 5);
-        let matrix = Matrix::pack(kind, &data, 21, 96).unwrap();
-        for (r, row) in data.chunks_exact(3 * kind.block_bytes()).enumerate() {
-            let mut found = [0.0; 96];
+        let columns = columns(kind, 3);
+        let data = weights(kind, 21, columns, 5);
+        let matrix = Matrix::pack(kind, &data, 21, columns).unwrap();
+        for (r, row) in data.chunks_exact(data.len() / 21).enumerate() {
+            let mut found = vec![0.0; columns];
             matrix.expand_row(r, &mut found);
-            for (block, found) in row
+            let mut exact = vec![0.0; columns];
+            for (block, out) in row
                 .chunks_exact(kind.block_bytes())
-                .zip(found.chunks_exact(32))
+                .zip(exact.chunks_exact_mut(kind.block()))
             {
-                let mut exact = [0.0; 32];
-                kind.expand(block, &mut exact);
-                assert_eq!(found, exact, "{kind:?} row {r}");
+                kind.expand(block, out);
             }
+            assert_eq!(found, exact, "{kind:?} row {r}");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! AVX2 with FMA and F16C: two registers hold the sixteen lanes.
 
 use super::Simd;
+use crate::activations::Activations;
+use crate::matrix::{Matrix, TILE};
+use crate::product::tile_product;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -25,6 +28,41 @@ impl Simd for Avx2 {
         unsafe {
             let low = _mm256_cvtph_ps(_mm_loadu_si128(p.cast()));
             (low, _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast())))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_brain(p: *const u16) -> F {
+        unsafe {
+            let one = |p: *const u16| {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            };
+            (one(p), one(p.add(8)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> F {
+        unsafe {
+            let low = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+            let high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast()));
+            (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_signed(p: *const i8) -> F {
+        unsafe {
+            let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()));
+            let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8).cast()));
+            (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn halve(v: F) -> F {
+        unsafe {
+            (
+                _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.0)),
+                _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v.1)),
+            )
         }
     }
     #[inline(always)]
@@ -185,6 +223,22 @@ impl Simd for Avx2 {
         unsafe { Self::low_nibbles((_mm256_srli_epi16::<4>(b.0), _mm256_srli_epi16::<4>(b.1))) }
     }
     #[inline(always)]
+    unsafe fn merge(w: I, more: I, shift: i32, mask: u8) -> I {
+        unsafe {
+            let mask = _mm256_set1_epi8(mask as i8);
+            let count = _mm_cvtsi32_si128(shift.abs());
+            let one = |w, more| {
+                let moved = if shift >= 0 {
+                    _mm256_sll_epi16(more, count)
+                } else {
+                    _mm256_srl_epi16(more, count)
+                };
+                _mm256_or_si256(w, _mm256_and_si256(moved, mask))
+            };
+            (one(w.0, more.0), one(w.1, more.1))
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_small(sum: I, w: I, activations: i32) -> I {
         unsafe {
             let a = _mm256_set1_epi32(activations);
@@ -213,5 +267,26 @@ impl Simd for Avx2 {
             };
             (one(sum.0, w.0), one(sum.1, w.1))
         }
+    }
+
+    unsafe fn tile_product(
+        m: &Matrix,
+        tile: usize,
+        a: &Activations,
+        first: usize,
+        out: &mut [[f32; TILE]],
+    ) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn run(
+            m: &Matrix,
+            tile: usize,
+            a: &Activations,
+            first: usize,
+            out: &mut [[f32; TILE]],
+        ) {
+            // SAFETY: passed on, with the instruction set on.
+            unsafe { tile_product::<Avx2>(m, tile, a, first, out) }
+        }
+        unsafe { run(m, tile, a, first, out) }
     }
 }

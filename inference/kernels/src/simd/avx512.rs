@@ -1,6 +1,9 @@
 //! AVX-512 with VNNI: one register holds all sixteen lanes.
 
 use super::Simd;
+use crate::activations::Activations;
+use crate::matrix::{Matrix, TILE};
+use crate::product::tile_product;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -20,6 +23,25 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_half(p: *const u16) -> __m512 {
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_brain(p: *const u16) -> __m512 {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_signed(p: *const i8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn halve(v: __m512) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
     }
     #[inline(always)]
     unsafe fn store(v: __m512, p: *mut f32) {
@@ -125,11 +147,44 @@ impl Simd for Avx512 {
         unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(b), _mm512_set1_epi8(15)) }
     }
     #[inline(always)]
+    unsafe fn merge(w: __m512i, more: __m512i, shift: i32, mask: u8) -> __m512i {
+        unsafe {
+            let count = _mm_cvtsi32_si128(shift.abs());
+            let moved = if shift >= 0 {
+                _mm512_sll_epi16(more, count)
+            } else {
+                _mm512_srl_epi16(more, count)
+            };
+            _mm512_or_si512(w, _mm512_and_si512(moved, _mm512_set1_epi8(mask as i8)))
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_small(sum: __m512i, w: __m512i, activations: i32) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(activations)) }
     }
     #[inline(always)]
     unsafe fn dot_wide(sum: __m512i, w: __m512i, activations: i32) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(activations)) }
+    }
+
+    unsafe fn tile_product(
+        m: &Matrix,
+        tile: usize,
+        a: &Activations,
+        first: usize,
+        out: &mut [[f32; TILE]],
+    ) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+        unsafe fn run(
+            m: &Matrix,
+            tile: usize,
+            a: &Activations,
+            first: usize,
+            out: &mut [[f32; TILE]],
+        ) {
+            // SAFETY: passed on, with the instruction set on.
+            unsafe { tile_product::<Avx512>(m, tile, a, first, out) }
+        }
+        unsafe { run(m, tile, a, first, out) }
     }
 }

@@ -6,23 +6,34 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod scalar;
 
+use crate::activations::Activations;
+use crate::matrix::{Matrix, TILE};
+
 /// What the kernels need of an instruction set. Every implementation gives the same bits.
 ///
 /// Safety: all functions need the instruction set to be present, and pointers to sixteen readable or writable elements.
-pub(crate) trait Simd: Copy {
+pub(crate) trait Simd: Copy + 'static {
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen i32.
     type I: Copy;
     /// Sixteen groups of four bytes.
     type B: Copy;
-    /// Rows of activations one pass over a weight tile serves; more would not fit the registers.
+    /// Rows of activations one pass over a weight tile serves at most: 1, 4 or 8; more would not fit the registers.
     const ROWS: usize;
 
     unsafe fn load(p: *const f32) -> Self::F;
     unsafe fn load_half(p: *const u16) -> Self::F;
+    /// Sixteen numbers in the bfloat16 format.
+    unsafe fn load_brain(p: *const u16) -> Self::F;
+    /// Sixteen unsigned bytes as numbers.
+    unsafe fn load_bytes(p: *const u8) -> Self::F;
+    /// Sixteen signed bytes as numbers.
+    unsafe fn load_signed(p: *const i8) -> Self::F;
     unsafe fn store(v: Self::F, p: *mut f32);
     unsafe fn store_half(v: Self::F, p: *mut u16);
+    /// Each lane rounded to half precision and back.
+    unsafe fn halve(v: Self::F) -> Self::F;
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
@@ -51,10 +62,33 @@ pub(crate) trait Simd: Copy {
     unsafe fn bytes_load(p: *const u8) -> Self::B;
     unsafe fn low_nibbles(b: Self::B) -> Self::B;
     unsafe fn high_nibbles(b: Self::B) -> Self::B;
+    /// `w` with some bits of `more` set in it: those that `mask` has after a shift to the left (right where it is negative).
+    /// The mask must not reach the bits that the shift brings from a neighbouring byte.
+    unsafe fn merge(w: Self::B, more: Self::B, shift: i32, mask: u8) -> Self::B;
     /// Adds to each lane the dot product of its four unsigned weights, at most 127 each, with four signed activations.
     unsafe fn dot_small(sum: Self::I, w: Self::B, activations: i32) -> Self::I;
     /// The same with weights up to 255.
     unsafe fn dot_wide(sum: Self::I, w: Self::B, activations: i32) -> Self::I;
+
+    /// [`crate::product::tile_product`], compiled once for the instruction set: it is large, and called from several places.
+    unsafe fn tile_product(
+        m: &Matrix,
+        tile: usize,
+        a: &Activations,
+        first: usize,
+        out: &mut [[f32; TILE]],
+    );
+
+    /// A number rounded to half precision and back.
+    #[inline(always)]
+    unsafe fn half_of(x: f32) -> f32 {
+        // SAFETY: the array has sixteen elements; the caller has the instruction set.
+        unsafe {
+            let mut out = [0.0; 16];
+            Self::store(Self::halve(Self::splat(x)), out.as_mut_ptr());
+            out[0]
+        }
+    }
 
     /// e to the power of each lane, to about 2 units in the last place; beyond ±87 it stays at the end of the range.
     #[inline(always)]

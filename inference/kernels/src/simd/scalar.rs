@@ -1,7 +1,10 @@
 //! Plain code: the reference, and what runs on a processor without the others.
 
 use super::Simd;
+use crate::activations::Activations;
 use crate::half;
+use crate::matrix::{Matrix, TILE};
+use crate::product::tile_product;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
@@ -15,7 +18,7 @@ impl Simd for Scalar {
     type F = [f32; 16];
     type I = [i32; 16];
     type B = [u8; 64];
-    const ROWS: usize = 4;
+    const ROWS: usize = 1;
 
     #[inline(always)]
     unsafe fn load(p: *const f32) -> [f32; 16] {
@@ -26,6 +29,25 @@ impl Simd for Scalar {
     unsafe fn load_half(p: *const u16) -> [f32; 16] {
         // SAFETY: as above.
         unsafe { p.cast::<[u16; 16]>().read_unaligned() }.map(half::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn load_brain(p: *const u16) -> [f32; 16] {
+        // SAFETY: as above.
+        unsafe { p.cast::<[u16; 16]>().read_unaligned() }.map(half::brain_to_f32)
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> [f32; 16] {
+        // SAFETY: as above.
+        unsafe { p.cast::<[u8; 16]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn load_signed(p: *const i8) -> [f32; 16] {
+        // SAFETY: as above.
+        unsafe { p.cast::<[i8; 16]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn halve(v: [f32; 16]) -> [f32; 16] {
+        v.map(|x| half::to_f32(half::from_f32(x)))
     }
     #[inline(always)]
     unsafe fn store(v: [f32; 16], p: *mut f32) {
@@ -128,6 +150,17 @@ impl Simd for Scalar {
         b.map(|x| x >> 4)
     }
     #[inline(always)]
+    unsafe fn merge(w: [u8; 64], more: [u8; 64], shift: i32, mask: u8) -> [u8; 64] {
+        std::array::from_fn(|i| {
+            let moved = if shift >= 0 {
+                more[i] << shift
+            } else {
+                more[i] >> -shift
+            };
+            w[i] | moved & mask
+        })
+    }
+    #[inline(always)]
     unsafe fn dot_small(sum: [i32; 16], w: [u8; 64], activations: i32) -> [i32; 16] {
         let a = activations.to_le_bytes().map(|b| i32::from(b as i8));
         std::array::from_fn(|lane| {
@@ -138,5 +171,16 @@ impl Simd for Scalar {
     unsafe fn dot_wide(sum: [i32; 16], w: [u8; 64], activations: i32) -> [i32; 16] {
         // SAFETY: no requirement of its own.
         unsafe { Self::dot_small(sum, w, activations) }
+    }
+
+    unsafe fn tile_product(
+        m: &Matrix,
+        tile: usize,
+        a: &Activations,
+        first: usize,
+        out: &mut [[f32; TILE]],
+    ) {
+        // SAFETY: passed on; plain code runs everywhere.
+        unsafe { tile_product::<Scalar>(m, tile, a, first, out) }
     }
 }

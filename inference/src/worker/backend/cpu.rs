@@ -3,7 +3,9 @@
 use super::{Backend, BackendError, Device, Row};
 use crate::worker::gguf::{Gguf, GgufError};
 use crate::worker::model::config::{self, ModelConfig, Pairing};
-use hadada_kernels::{Activations, AttendRow, Cpu, Isa, KvLayout, Matrix, Rotation, WeightType};
+use hadada_kernels::{
+    Activations, AttendRow, Cpu, Forms, Isa, KvLayout, Matrix, Rotation, WeightType,
+};
 
 /// A model on the processor.
 pub struct CpuBackend {
@@ -30,6 +32,10 @@ struct Layer {
     gate: Matrix,
     up: Matrix,
     down: Matrix,
+    /// What query, key and value want.
+    input_forms: Forms,
+    /// What gate and up want.
+    inner_forms: Forms,
 }
 
 /// A matrix with what is added to its product, if anything is.
@@ -148,15 +154,24 @@ impl CpuBackend {
                 let matrix = matrix(file, &name(part), rows, width, order)?;
                 Ok::<_, GgufError>(Projection { matrix, bias })
             };
+            let query = projection("attn_q", query_width, order)?;
+            let key = projection("attn_k", kv_width, order)?;
+            let value = projection("attn_v", kv_width, None)?;
+            let gate = matrix(file, &name("ffn_gate"), inner, width, None)?;
+            let up = matrix(file, &name("ffn_up"), inner, width, None)?;
             layers.push(Layer {
                 attention_norm: config::vector(file, &name("attn_norm"), width)?,
-                query: projection("attn_q", query_width, order)?,
-                key: projection("attn_k", kv_width, order)?,
-                value: projection("attn_v", kv_width, None)?,
+                input_forms: (query.matrix.forms())
+                    .and(key.matrix.forms())
+                    .and(value.matrix.forms()),
+                inner_forms: gate.forms().and(up.forms()),
+                query,
+                key,
+                value,
                 out: matrix(file, &name("attn_output"), width, query_width, None)?,
                 inner_norm: config::vector(file, &name("ffn_norm"), width)?,
-                gate: matrix(file, &name("ffn_gate"), inner, width, None)?,
-                up: matrix(file, &name("ffn_up"), inner, width, None)?,
+                gate,
+                up,
                 down: matrix(file, &name("ffn_down"), width, inner, None)?,
             });
         }
@@ -260,7 +275,7 @@ impl Backend for CpuBackend {
                     .map_err(|e| BackendError::LeaveGpu(e.to_string()))?;
                 let mut rounded = Activations::default();
                 let mut out = vec![0.0; matrix.rows()];
-                cpu.round(&x, matrix.columns(), &mut rounded);
+                cpu.round(&x, matrix.columns(), matrix.forms(), &mut rounded);
                 cpu.multiply(&rounded, &mut [(matrix, &mut out)]);
                 Ok(out)
             };
@@ -319,7 +334,13 @@ impl Backend for CpuBackend {
         );
         for (i, layer) in self.layers.iter().enumerate() {
             crate::worker::alive::step();
-            cpu.normalise(x, &layer.attention_norm, epsilon, &mut s.rounded);
+            cpu.normalise(
+                x,
+                &layer.attention_norm,
+                epsilon,
+                layer.input_forms,
+                &mut s.rounded,
+            );
             if self.config.biases {
                 for (projection, out) in [
                     (&layer.query, &mut *query),
@@ -341,11 +362,17 @@ impl Backend for CpuBackend {
             }
             cpu.remember(&mut self.cache, &kv, i, &places, &s.rotation, key, value);
             cpu.attend(&self.cache, &kv, i, &places, &s.rotation, query, attended);
-            cpu.round(attended, query_width, &mut s.rounded);
+            cpu.round(attended, query_width, layer.out.forms(), &mut s.rounded);
             cpu.multiply_add(&s.rounded, &layer.out, x);
-            cpu.normalise(x, &layer.inner_norm, epsilon, &mut s.rounded);
+            cpu.normalise(
+                x,
+                &layer.inner_norm,
+                epsilon,
+                layer.inner_forms,
+                &mut s.rounded,
+            );
             cpu.gated(&s.rounded, &layer.gate, &layer.up, gated);
-            cpu.round(gated, inner, &mut s.inner_rounded);
+            cpu.round(gated, inner, layer.down.forms(), &mut s.inner_rounded);
             cpu.multiply_add(&s.inner_rounded, &layer.down, x);
         }
         s.wanted.clear();
@@ -359,8 +386,14 @@ impl Backend for CpuBackend {
             s.logits.resize(length, 0.0);
         }
         if length > 0 {
-            cpu.normalise(&s.wanted, &self.output_norm, epsilon, &mut s.rounded);
             let output = self.output.as_ref().unwrap_or(&self.embedding);
+            cpu.normalise(
+                &s.wanted,
+                &self.output_norm,
+                epsilon,
+                output.forms(),
+                &mut s.rounded,
+            );
             cpu.multiply(&s.rounded, &mut [(output, &mut s.logits[..length])]);
         }
         Ok(&mut s.logits[..length])
