@@ -4,6 +4,10 @@
 
 mod answers;
 mod faults;
+mod gpu;
 mod greedy;
+mod models;
+mod network;
 mod requantise;
+mod requests;
 mod support;

@@ -11,6 +11,7 @@ use crate::gpu::{self, Monitor, Readings, Sample, Verdict};
 use crate::metrics::Metrics;
 use crate::queue::{Full, Queue};
 use hadada_inference_protocol::{FromWorker, RequestId, ToWorker, WorkerInfo};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ pub(super) struct Dispatcher {
     pub coming: Option<Post>,
     /// Workers that finish what they have.
     pub leaving: Vec<Post>,
+    /// Workers that were killed and hold their memory until the system has ended them.
+    pub dying: HashMap<u64, Instant>,
     /// The last plan that a worker served.
     pub proven: Option<Plan>,
     pub blocked: Option<Blocked>,
@@ -107,6 +110,7 @@ impl Dispatcher {
             serving: None,
             coming: None,
             leaving: Vec::new(),
+            dying: HashMap::new(),
             proven: None,
             blocked: None,
             draining: None,
@@ -242,6 +246,7 @@ impl Dispatcher {
             News::Message(message) => self.message(worker, message, now),
             News::Gone(reason) => {
                 self.lose(worker, &reason, now);
+                self.dying.remove(&worker);
                 self.tend(now);
             }
         }
@@ -314,6 +319,7 @@ impl Dispatcher {
 
     /// Ends or repeats the requests of a worker that is gone.
     pub(super) fn release(&mut self, post: Post, reason: &str) {
+        self.dying.insert(post.number, Instant::now());
         let mut jobs: Vec<Job> = post.running.into_values().collect();
         jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
         for job in jobs {

@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 
 /// Silence after which the health page says so. A sign of life comes twice a second.
 const SILENCE_SHOWN: Duration = Duration::from_millis(2500);
-/// Silence after which the worker is taken for stopped and replaced.
-const SILENCE_FATAL: Duration = Duration::from_secs(8);
+/// Silence after which a worker that the system says is stopped is replaced …
+const STOPPED_FATAL: Duration = Duration::from_secs(6);
+/// … and one that is merely silent: it may be starved by others or wait for a disk.
+const SILENCE_FATAL: Duration = Duration::from_secs(30);
 /// Time for one step of the engine (a layer of the model over a pass's rows, or a batch of embeddings) after which the
 /// health page says that it takes long …
-const STEP_SHOWN: Duration = Duration::from_secs(4);
+const STEP_SHOWN: Duration = Duration::from_secs(8);
 /// … and after which the engine is taken for hung. The slowest step there is, a layer of an 8-billion-parameter model over
-/// 256 rows on two slow cores, takes under 3 seconds.
-const STEP_FATAL: Duration = Duration::from_secs(10);
+/// 256 rows on two slow cores, takes under 3 seconds where nothing else runs.
+const STEP_FATAL: Duration = Duration::from_secs(30);
 /// Time a worker has for loading.
 const LOADING: Duration = Duration::from_secs(300);
 
@@ -107,7 +109,8 @@ impl Post {
     pub(super) fn life(&self, now: Instant) -> Life {
         let seconds = |d: Duration| d.as_secs();
         let silence = now.saturating_duration_since(self.heard);
-        if silence > SILENCE_FATAL {
+        let stopped = silence > STOPPED_FATAL && is_stopped(self.worker.pid);
+        if silence > SILENCE_FATAL || stopped {
             return Life::Dead(format!(
                 "the worker gave no sign of life for {} seconds and was ended",
                 seconds(silence)
@@ -180,4 +183,15 @@ impl Post {
         let _ = job.events.send(Event::Worker(message));
         if last { self.running.remove(&id) } else { None }
     }
+}
+
+/// Whether the system has stopped a process, by a signal or a debugger.
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which stands in brackets and may hold anything.
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next());
+    matches!(state, Some('T' | 't'))
 }

@@ -21,8 +21,10 @@ const PROVEN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a box with a card waits for the first readings before it starts without.
 pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// How long the memory of a killed worker is waited for.
+const DYING: Duration = Duration::from_secs(5);
 /// Silence of the card's driver after which staff are told.
-const CARD_SILENCE: Duration = Duration::from_secs(5);
+const CARD_SILENCE: Duration = Duration::from_secs(3);
 
 impl Dispatcher {
     /// Looks at everything once.
@@ -35,7 +37,12 @@ impl Dispatcher {
         }
         self.end_late(now);
         self.end_dead(now);
-        self.leaving.retain(|post| !post.running.is_empty());
+        while let Some(place) = self.leaving.iter().position(|post| post.running.is_empty()) {
+            let post = self.leaving.remove(place);
+            self.dying.insert(post.number, now);
+        }
+        self.dying
+            .retain(|_, since| now.saturating_duration_since(*since) < DYING);
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
             self.follow_plan(now);
@@ -225,7 +232,8 @@ impl Dispatcher {
 
     /// Starts what is missing, and begins a change where something else is to be served.
     fn choose(&mut self, now: Instant) {
-        if self.coming.is_some() || now < self.start_at || now < self.first_look {
+        let waits = !self.dying.is_empty() || now < self.start_at || now < self.first_look;
+        if self.coming.is_some() || waits {
             return;
         }
         let device = self.device(now);
@@ -248,6 +256,7 @@ impl Dispatcher {
             Some(post) if plan.is_empty() => {
                 // Nothing is to be served any more: the worker finishes, and no other comes.
                 if post.running.is_empty() {
+                    self.dying.insert(post.number, now);
                     self.serving = None;
                 }
             }
@@ -258,8 +267,8 @@ impl Dispatcher {
                     self.start(plan, device, now);
                 } else if post.running.is_empty() {
                     tracing::info!("the worker makes room for the next one");
+                    self.dying.insert(post.number, now);
                     self.serving = None;
-                    self.start(plan, device, now);
                 }
             }
         }
@@ -320,6 +329,7 @@ impl Dispatcher {
                 )
             });
             tracing::warn!(%why, ?kind, "a worker could not be started");
+            self.dying.insert(post.number, now);
             return self.no_start(post.plan.clone(), &post.device, kind, why, now);
         }
         let Some(post) = self.serving.take_if(|post| post.number == number) else {

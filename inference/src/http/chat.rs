@@ -2,107 +2,12 @@
 
 use super::answer::{self, Part, collect, now, reason_name, timings_json, token_text, usage_json};
 use super::error::ApiError;
-use super::params::{self, Checked, Params};
-use super::{App, Body, Connection, Read};
+use super::requests::chat::Chat;
+use super::{App, Body, Connection, check_model, submission};
 use axum::extract::{Extension, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use hadada_inference_protocol::{Message, Prompt, ScoredToken, ToWorker, TokenOut};
-use serde::Deserialize;
+use hadada_inference_protocol::{Prompt, ScoredToken, ToWorker, TokenOut};
 use serde_json::{Value, json};
-
-#[derive(Deserialize)]
-struct ChatRequest {
-    messages: Vec<ChatMessage>,
-    #[serde(default)]
-    logprobs: bool,
-    top_logprobs: Option<u8>,
-    #[serde(flatten)]
-    params: Params,
-}
-
-#[derive(Deserialize)]
-struct ChatMessage {
-    role: String,
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<ContentPart>),
-}
-
-#[derive(Deserialize)]
-struct ContentPart {
-    r#type: String,
-    text: Option<String>,
-}
-
-impl ChatMessage {
-    fn check(self, place: usize) -> Result<Message, ApiError> {
-        let invalid = |rule: &str| {
-            Err(ApiError::invalid(
-                Some("messages"),
-                format!("messages: message {place}: {rule}"),
-            ))
-        };
-        if !matches!(self.role.as_str(), "system" | "user" | "assistant") {
-            return invalid("its role must be system, user or assistant");
-        }
-        let content = match self.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => {
-                let texts: Option<Vec<String>> = parts
-                    .into_iter()
-                    .map(|p| p.text.filter(|_| p.r#type == "text"))
-                    .collect();
-                match texts {
-                    Some(texts) => texts.concat(),
-                    None => return invalid("only text can be read"),
-                }
-            }
-        };
-        Ok(Message {
-            role: self.role,
-            content,
-        })
-    }
-}
-
-/// A conversation to go on with.
-#[derive(Debug, PartialEq)]
-pub struct Chat {
-    messages: Vec<Message>,
-    logprobs: Option<u8>,
-    checked: Checked,
-}
-
-impl Read for Chat {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Chat, ApiError> {
-        let request: ChatRequest = super::json(body)?;
-        let checked = request.params.check(headers)?;
-        if request.messages.is_empty() {
-            return Err(ApiError::invalid(
-                Some("messages"),
-                "messages: at least one is needed",
-            ));
-        }
-        let messages = request
-            .messages
-            .into_iter()
-            .enumerate()
-            .map(|(i, m)| m.check(i))
-            .collect::<Result<_, _>>()?;
-        let count = params::logprob_count("top_logprobs", request.top_logprobs)?;
-        Ok(Chat {
-            messages,
-            logprobs: request.logprobs.then_some(count),
-            checked,
-        })
-    }
-}
 
 pub async fn complete(
     State(app): State<App>,
@@ -114,9 +19,9 @@ pub async fn complete(
         logprobs,
         checked,
     } = chat;
-    let model = params::check_model(&app, checked.model.as_deref(), false)?;
+    let model = check_model(&app, checked.model.as_deref(), false)?;
     let (stream, with_usage, with_ids) = (checked.stream, checked.with_usage, checked.with_ids);
-    let submission = checked.terms.submission(connection, stream);
+    let submission = submission(&checked.terms, connection, stream);
     let ticket = app.front.submit(submission, |id| {
         ToWorker::Generate(Box::new(checked.generate(
             id,

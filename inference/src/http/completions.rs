@@ -3,83 +3,12 @@
 
 use super::answer::{self, Part, collect, now, reason_name, timings_json, token_text, usage_json};
 use super::error::ApiError;
-use super::params::{self, Checked, Params};
-use super::{App, Body, Connection, Read};
+use super::requests::completions::Completion;
+use super::{App, Body, Connection, check_model, submission};
 use axum::extract::{Extension, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use hadada_inference_protocol::{Prompt, ToWorker, Token, TokenOut};
-use serde::Deserialize;
+use hadada_inference_protocol::{ToWorker, TokenOut};
 use serde_json::{Map, Value, json};
-
-#[derive(Deserialize)]
-struct CompletionRequest {
-    prompt: PromptField,
-    logprobs: Option<u8>,
-    #[serde(default)]
-    echo: bool,
-    parse_special: Option<bool>,
-    #[serde(flatten)]
-    params: Params,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PromptField {
-    Text(String),
-    Tokens(Vec<Token>),
-    Texts(Vec<String>),
-    Many(Vec<Vec<Token>>),
-}
-
-impl PromptField {
-    fn check(self, parse_special: bool) -> Result<Prompt, ApiError> {
-        let text = |text| Prompt::Text {
-            text,
-            parse_special,
-        };
-        match self {
-            PromptField::Text(one) => Ok(text(one)),
-            PromptField::Tokens(tokens) => Ok(Prompt::Tokens(tokens)),
-            PromptField::Texts(mut many) if many.len() == 1 => Ok(text(many.remove(0))),
-            PromptField::Many(mut many) if many.len() == 1 => Ok(Prompt::Tokens(many.remove(0))),
-            _ => Err(ApiError::invalid(
-                Some("prompt"),
-                "prompt: only one prompt a request is supported",
-            )),
-        }
-    }
-}
-
-/// A text to go on with.
-#[derive(Debug, PartialEq)]
-pub struct Completion {
-    prompt: Prompt,
-    logprobs: Option<u8>,
-    checked: Checked,
-}
-
-impl Read for Completion {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Completion, ApiError> {
-        let request: CompletionRequest = super::json(body)?;
-        let checked = request.params.check(headers)?;
-        if request.echo {
-            return Err(ApiError::invalid(Some("echo"), "echo: it is not supported"));
-        }
-        let logprobs = request
-            .logprobs
-            .map(|n| params::logprob_count("logprobs", Some(n)))
-            .transpose()?;
-        let prompt = request
-            .prompt
-            .check(request.parse_special.unwrap_or(true))?;
-        Ok(Completion {
-            prompt,
-            logprobs,
-            checked,
-        })
-    }
-}
 
 pub async fn complete(
     State(app): State<App>,
@@ -91,9 +20,9 @@ pub async fn complete(
         logprobs,
         checked,
     } = completion;
-    let model = params::check_model(&app, checked.model.as_deref(), false)?;
+    let model = check_model(&app, checked.model.as_deref(), false)?;
     let (stream, with_usage, with_ids) = (checked.stream, checked.with_usage, checked.with_ids);
-    let submission = checked.terms.submission(connection, stream);
+    let submission = submission(&checked.terms, connection, stream);
     let ticket = app.front.submit(submission, |id| {
         ToWorker::Generate(Box::new(checked.generate(id, prompt, logprobs)))
     });

@@ -1,82 +1,14 @@
 //! `POST /v1/embeddings`.
 
+use super::answer::error_of;
 use super::error::ApiError;
-use super::params::{self, Terms};
-use super::{App, Body, Connection, Read};
+use super::requests::embeddings::Texts;
+use super::{App, Body, Connection, check_model, submission};
 use crate::front::Event;
 use axum::extract::{Extension, State};
-use axum::http::HeaderMap;
 use base64::Engine;
 use hadada_inference_protocol::{FromWorker, ToWorker};
-use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// Texts a request may have.
-const MAX_TEXTS: usize = 1024;
-
-#[derive(Deserialize)]
-struct EmbeddingRequest {
-    input: Input,
-    model: Option<String>,
-    encoding_format: Option<String>,
-    priority: Option<String>,
-    user: Option<String>,
-    timeout: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Input {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// Texts to embed.
-#[derive(Debug, PartialEq)]
-pub struct Texts {
-    texts: Vec<String>,
-    model: Option<String>,
-    base64: bool,
-    terms: Terms,
-}
-
-impl Read for Texts {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Texts, ApiError> {
-        let request: EmbeddingRequest = super::json(body)?;
-        let terms = Terms::read(
-            headers,
-            request.priority.as_deref(),
-            request.user.as_deref(),
-            request.timeout,
-        )?;
-        let texts = match request.input {
-            Input::One(one) => vec![one],
-            Input::Many(many) => many,
-        };
-        if texts.is_empty() || texts.len() > MAX_TEXTS {
-            return Err(ApiError::invalid(
-                Some("input"),
-                format!("input: 1 to {MAX_TEXTS} texts are supported"),
-            ));
-        }
-        let base64 = match request.encoding_format.as_deref() {
-            None | Some("float") => false,
-            Some("base64") => true,
-            Some(_) => {
-                return Err(ApiError::invalid(
-                    Some("encoding_format"),
-                    "encoding_format: it must be 'float' or 'base64'",
-                ));
-            }
-        };
-        Ok(Texts {
-            texts,
-            model: request.model,
-            base64,
-            terms,
-        })
-    }
-}
 
 pub async fn embed(
     State(app): State<App>,
@@ -89,12 +21,11 @@ pub async fn embed(
         base64,
         terms,
     } = request;
-    let model = params::check_model(&app, model.as_deref(), true)?;
+    let model = check_model(&app, model.as_deref(), true)?;
     let mut ticket = app
         .front
-        .submit(terms.submission(connection, false), |id| ToWorker::Embed {
-            id,
-            texts,
+        .submit(submission(&terms, connection, false), |id| {
+            ToWorker::Embed { id, texts }
         });
     match ticket.next().await {
         Event::Worker(FromWorker::Embeddings {
@@ -120,6 +51,6 @@ pub async fn embed(
                 json!({"object": "list", "data": data, "model": model, "usage": usage}),
             ))
         }
-        other => Err(ApiError::from_event(other)),
+        other => Err(error_of(other)),
     }
 }

@@ -4,40 +4,41 @@ mod answer;
 mod chat;
 mod completions;
 mod embeddings;
-mod error;
-mod params;
+pub mod error;
+pub mod requests;
 mod status;
 mod tokens;
 
-use crate::front::Handle;
+use self::requests::Read;
+use self::requests::params::Terms;
+use crate::front::{Handle, Submission};
 use crate::metrics::Metrics;
 use anyhow::{Context, bail};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
-pub use error::ApiError;
+use error::ApiError;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use serde::de::DeserializeOwned;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 4 << 20;
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 512;
-/// Time a client has to send a request's head.
-const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Time a client has to send a request's head. Clients are on this machine: whoever needs longer only takes a place.
+const HEAD_TIME: Duration = Duration::from_secs(3);
 /// Time a client has to send a request's body.
-const BODY_TIME: Duration = Duration::from_secs(30);
+const BODY_TIME: Duration = Duration::from_secs(4);
 /// Time open requests have to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -174,36 +175,6 @@ async fn count(
     response
 }
 
-/// What a route is asked, read from the body and checked. It needs nothing but the request, so that it can be tried with
-/// any bytes.
-pub trait Read: Sized {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Names the field that is wrong.
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError>;
-}
-
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|e| ApiError::invalid(None, format!("the body is not what is expected here: {e}")))
-}
-
-/// Reads a body as the route of this path would, and throws the result away. For tests with arbitrary bytes.
-///
-/// # Errors
-/// As the route would answer.
-pub fn try_body(path: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
-    match path {
-        "/v1/chat/completions" => chat::Chat::read(headers, body).map(drop),
-        "/v1/completions" => completions::Completion::read(headers, body).map(drop),
-        "/v1/embeddings" => embeddings::Texts::read(headers, body).map(drop),
-        "/tokenize" => tokens::Text::read(headers, body).map(drop),
-        "/detokenize" => tokens::Tokens::read(headers, body).map(drop),
-        other => Err(ApiError::not_found(format!("there is no {other}"))),
-    }
-}
-
 /// A route's body.
 struct Body<T>(T);
 
@@ -212,6 +183,13 @@ impl<T: Read> axum::extract::FromRequest<App> for Body<T> {
 
     async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
         let headers = request.headers().clone();
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > MAX_BODY as u64) {
+            // Nothing of it is waited for.
+            return Err(ApiError::too_large(MAX_BODY));
+        }
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| ApiError::invalid(None, "the body did not arrive in time"))?;
         let body = body.map_err(
@@ -221,5 +199,47 @@ impl<T: Read> axum::extract::FromRequest<App> for Body<T> {
             },
         )?;
         T::read(&headers, &body).map(Body)
+    }
+}
+
+/// The terms for the front. A client without a name is known by its connection.
+fn submission(terms: &Terms, connection: Connection, streaming: bool) -> Submission {
+    Submission {
+        priority: terms.priority,
+        streaming,
+        client: match &terms.client {
+            Some(name) => format!("name {name}"),
+            None => format!("connection {}", connection.0),
+        },
+        deadline: terms.limit.map(|limit| Instant::now() + limit),
+    }
+}
+
+/// Checks that the model asked for is the one that is loaded. Nothing, an empty name and `default` ask for any.
+///
+/// # Errors
+/// When it is another, or nothing writes.
+fn check_model(app: &App, asked: Option<&str>, embedding: bool) -> Result<String, ApiError> {
+    let status = app.front.status();
+    let loaded = if embedding {
+        let model = status.info.as_ref().and_then(|i| i.embedding.as_ref());
+        model.map_or_else(String::new, |m| m.id.clone())
+    } else {
+        if let Some(reason) = status.no_writer {
+            return Err(ApiError::unavailable(reason));
+        }
+        let model = status.info.as_ref().and_then(|i| i.model.as_ref());
+        model.map_or_else(|| status.model_name.to_string(), |m| m.id.clone())
+    };
+    match asked {
+        Some(asked)
+            if !asked.is_empty()
+                && asked != "default"
+                && asked != loaded
+                && !(embedding && loaded.is_empty()) =>
+        {
+            Err(ApiError::no_such_model(asked, &loaded))
+        }
+        _ => Ok(loaded),
     }
 }

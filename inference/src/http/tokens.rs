@@ -1,61 +1,14 @@
 //! `POST /tokenize` and `POST /detokenize`, as llama.cpp has them. Unlike there, the names of special tokens are text
 //! unless `parse_special` is true.
 
+use super::answer::error_of;
 use super::error::ApiError;
-use super::params::Terms;
-use super::{App, Body, Connection, Read};
+use super::requests::tokens::{Text, TokenizeRequest, Tokens};
+use super::{App, Body, Connection, submission};
 use crate::front::Event;
 use axum::extract::{Extension, State};
-use axum::http::HeaderMap;
-use hadada_inference_protocol::{FromWorker, ToWorker, Token};
-use serde::Deserialize;
+use hadada_inference_protocol::{FromWorker, ToWorker};
 use serde_json::{Value, json};
-
-/// A text to turn into tokens.
-#[derive(Debug, PartialEq)]
-pub struct Text {
-    request: TokenizeRequest,
-    terms: Terms,
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-struct TokenizeRequest {
-    content: String,
-    #[serde(default)]
-    add_special: bool,
-    #[serde(default)]
-    parse_special: bool,
-}
-
-/// Tokens to turn into text.
-#[derive(Debug, PartialEq)]
-pub struct Tokens {
-    request: DetokenizeRequest,
-    terms: Terms,
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-struct DetokenizeRequest {
-    tokens: Vec<Token>,
-}
-
-impl Read for Text {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Text, ApiError> {
-        Ok(Text {
-            request: super::json(body)?,
-            terms: Terms::read(headers, None, None, None)?,
-        })
-    }
-}
-
-impl Read for Tokens {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Tokens, ApiError> {
-        Ok(Tokens {
-            request: super::json(body)?,
-            terms: Terms::read(headers, None, None, None)?,
-        })
-    }
-}
 
 pub async fn tokenize(
     State(app): State<App>,
@@ -73,12 +26,12 @@ pub async fn tokenize(
         add_special,
         parse_special,
     };
-    let submission = terms.submission(connection, false);
+    let submission = submission(&terms, connection, false);
     match app.front.submit(submission, make).next().await {
         Event::Worker(FromWorker::Tokens { tokens, .. }) => {
             Ok(axum::Json(json!({"tokens": tokens})))
         }
-        other => Err(ApiError::from_event(other)),
+        other => Err(error_of(other)),
     }
 }
 
@@ -91,9 +44,9 @@ pub async fn detokenize(
         id,
         tokens: request.tokens,
     };
-    let submission = terms.submission(connection, false);
+    let submission = submission(&terms, connection, false);
     match app.front.submit(submission, make).next().await {
         Event::Worker(FromWorker::Text { text, .. }) => Ok(axum::Json(json!({"content": text}))),
-        other => Err(ApiError::from_event(other)),
+        other => Err(error_of(other)),
     }
 }

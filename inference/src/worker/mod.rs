@@ -227,7 +227,25 @@ fn load_writer(
     let sha256 = hex::encode(Sha256::digest(file.bytes()));
     check_content(options, model, &sha256)?;
     let blocks = kv::Blocks::new((options.cache_tokens / KV_BLOCK).max(1));
+<<<<<<< HEAD
     let mut backend = open(options, &file, blocks.total())?;
+=======
+    let token_bytes = ModelConfig::read(&file)?.kv_bytes() as u64;
+    let cache_tokens = (blocks.total() * KV_BLOCK) as u64;
+    let weights = file.bytes().len() as u64;
+    match options.card_memory {
+        Some(free) => fit::Need::on_card(weights, token_bytes, cache_tokens)
+            .check(Some(free), "the card's memory"),
+        None => fit::Need::in_memory(weights, token_bytes, cache_tokens)
+            .check(fit::free_memory(), "memory"),
+    }
+    .map_err(no_room)?;
+    let mut backend: Box<dyn Backend> = Box::new(CpuBackend::load(
+        &file,
+        Cpu::new(isa, threads)?,
+        blocks.total(),
+    )?);
+>>>>>>> front
     let config = backend.config().clone();
     if config.vocabulary != tokenizer.vocabulary() {
         return Err(Fault::from(anyhow::anyhow!(

@@ -1,13 +1,11 @@
 //! The parameters that chat and plain completions share, checked.
 
-use super::error::ApiError;
-use super::{App, Connection};
-use crate::front::Submission;
+use super::ApiError;
 use axum::http::HeaderMap;
 use hadada_inference_protocol::{Format, Generate, Priority, Prompt, RequestId, Sampling};
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Stop texts a request may have, and their length in bytes.
 const MAX_STOPS: usize = 16;
@@ -112,19 +110,6 @@ impl Terms {
             client,
             limit,
         })
-    }
-
-    /// The terms for the front. A client without a name is known by its connection.
-    pub fn submission(&self, connection: Connection, streaming: bool) -> Submission {
-        Submission {
-            priority: self.priority,
-            streaming,
-            client: match &self.client {
-                Some(name) => format!("name {name}"),
-                None => format!("connection {}", connection.0),
-            },
-            deadline: self.limit.map(|limit| Instant::now() + limit),
-        }
     }
 }
 
@@ -319,34 +304,5 @@ pub fn logprob_count(field: &str, count: Option<u8>) -> Result<u8, ApiError> {
             Some(field),
             format!("{field}: it must be between 0 and {MAX_LOGPROBS}"),
         )),
-    }
-}
-
-/// Checks that the model asked for is the one that is loaded. Nothing, an empty name and `default` ask for any.
-///
-/// # Errors
-/// When it is another, or nothing writes.
-pub fn check_model(app: &App, asked: Option<&str>, embedding: bool) -> Result<String, ApiError> {
-    let status = app.front.status();
-    let loaded = if embedding {
-        let model = status.info.as_ref().and_then(|i| i.embedding.as_ref());
-        model.map_or_else(String::new, |m| m.id.clone())
-    } else {
-        if let Some(reason) = status.no_writer {
-            return Err(ApiError::unavailable(reason));
-        }
-        let model = status.info.as_ref().and_then(|i| i.model.as_ref());
-        model.map_or_else(|| status.model_name.to_string(), |m| m.id.clone())
-    };
-    match asked {
-        Some(asked)
-            if !asked.is_empty()
-                && asked != "default"
-                && asked != loaded
-                && !(embedding && loaded.is_empty()) =>
-        {
-            Err(ApiError::no_such_model(asked, &loaded))
-        }
-        _ => Ok(loaded),
     }
 }
