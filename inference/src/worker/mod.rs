@@ -227,9 +227,6 @@ fn load_writer(
     let sha256 = hex::encode(Sha256::digest(file.bytes()));
     check_content(options, model, &sha256)?;
     let blocks = kv::Blocks::new((options.cache_tokens / KV_BLOCK).max(1));
-<<<<<<< HEAD
-    let mut backend = open(options, &file, blocks.total())?;
-=======
     let token_bytes = ModelConfig::read(&file)?.kv_bytes() as u64;
     let cache_tokens = (blocks.total() * KV_BLOCK) as u64;
     let weights = file.bytes().len() as u64;
@@ -240,12 +237,7 @@ fn load_writer(
             .check(fit::free_memory(), "memory"),
     }
     .map_err(no_room)?;
-    let mut backend: Box<dyn Backend> = Box::new(CpuBackend::load(
-        &file,
-        Cpu::new(isa, threads)?,
-        blocks.total(),
-    )?);
->>>>>>> front
+    let mut backend = open(options, &file, blocks.total())?;
     let config = backend.config().clone();
     if config.vocabulary != tokenizer.vocabulary() {
         return Err(Fault::from(anyhow::anyhow!(
@@ -295,10 +287,6 @@ fn load_writer(
 /// The processor, with the best of its instruction sets or the one asked for.
 #[cfg(not(feature = "cuda"))]
 fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
-    let (weights, token, tokens) = sizes(file, blocks)?;
-    fit::Need::in_memory(weights, token, tokens)
-        .check(fit::free_memory(), "memory")
-        .map_err(no_room)?;
     let isa = match options.kernels.as_deref() {
         None => Isa::detect(),
         Some(name) => Isa::available()
@@ -312,23 +300,13 @@ fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend
 
 /// The GPU. A worker that is built for one never falls back to the processor: whoever started it has another for that.
 #[cfg(feature = "cuda")]
-fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
+fn open(_: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
     use self::backend::cuda::{CudaBackend, OpenError};
-    let (weights, token, tokens) = sizes(file, blocks)?;
-    fit::Need::on_card(weights, token, tokens)
-        .check(options.card_memory, "the card's memory")
-        .map_err(no_room)?;
     match CudaBackend::load(file, blocks) {
         Ok(backend) => Ok(Box::new(backend)),
         Err(OpenError::File(error)) => Err(error.into()),
         Err(OpenError::Gpu(error)) => Err(fault(error, "the GPU can't be used")),
     }
-}
-
-/// Bytes of the weights, bytes of a token's keys and values, and how many tokens there is to be room for.
-fn sizes(file: &Gguf, blocks: usize) -> Result<(u64, u64, u64), gguf::GgufError> {
-    let token = ModelConfig::read(file)?.kv_bytes() as u64;
-    Ok((file.bytes().len() as u64, token, (blocks * KV_BLOCK) as u64))
 }
 
 fn fault(error: BackendError, what: &str) -> Fault {

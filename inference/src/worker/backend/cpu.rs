@@ -333,14 +333,7 @@ impl Backend for CpuBackend {
             rows.iter().flat_map(|r| rope.angles(r.position)),
         );
         for (i, layer) in self.layers.iter().enumerate() {
-<<<<<<< HEAD
             crate::worker::alive::step();
-=======
-<<<<<<< HEAD
-            crate::worker::alive::step();
-            cpu.normalise(x, &layer.attention_norm, epsilon, &mut s.rounded);
-=======
->>>>>>> front
             cpu.normalise(
                 x,
                 &layer.attention_norm,
@@ -348,10 +341,6 @@ impl Backend for CpuBackend {
                 layer.input_forms,
                 &mut s.rounded,
             );
-<<<<<<< HEAD
-=======
->>>>>>> main
->>>>>>> front
             if self.config.biases {
                 for (projection, out) in [
                     (&layer.query, &mut *query),
