@@ -151,6 +151,8 @@ fn gave_up(panic: &(dyn std::any::Any + Send), during: &str) -> BackendError {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a reason");
+    // cudarc goes on with every name it tried.
+    let words = words.split(" - searched").next().unwrap_or(words);
     BackendError::LeaveGpu(format!(
         "the GPU's libraries gave up while {during}: {words}"
     ))
