@@ -148,10 +148,7 @@ impl Worker {
             priority: Priority::Interactive,
             sampling: Sampling {
                 temperature: 0.0,
-                top_p: 1.0,
-                top_k: 0,
-                min_p: 0.0,
-                seed: 0,
+                ..Sampling::default()
             },
             stop: Vec::new(),
             format: Format::Text,
