@@ -332,10 +332,7 @@ impl Backend for CpuBackend {
             rows.iter().flat_map(|r| rope.angles(r.position)),
         );
         for (i, layer) in self.layers.iter().enumerate() {
-<<<<<<< HEAD
             crate::worker::alive::step();
-            cpu.normalise(x, &layer.attention_norm, epsilon, &mut s.rounded);
-=======
             cpu.normalise(
                 x,
                 &layer.attention_norm,
@@ -343,7 +340,6 @@ impl Backend for CpuBackend {
                 layer.input_forms,
                 &mut s.rounded,
             );
->>>>>>> main
             if self.config.biases {
                 for (projection, out) in [
                     (&layer.query, &mut *query),
