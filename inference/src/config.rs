@@ -46,6 +46,9 @@ pub struct Options {
     /// Tokens that the worker's cache of keys and values holds, over all requests.
     #[arg(long, env = "HADADA_INFERENCE_CACHE_TOKENS")]
     cache_tokens: Option<u32>,
+    /// Don't guess ahead how answers go on: for comparisons. The answers are the same.
+    #[arg(long)]
+    no_speculation: bool,
 }
 
 /// The file's parts that matter here; other programs have other tables.
@@ -103,6 +106,8 @@ pub struct Config {
     pub queue: usize,
     /// Tokens of the worker's cache.
     pub cache_tokens: Option<u32>,
+    /// Whether answers are guessed ahead.
+    pub speculation: bool,
 }
 
 impl Config {
@@ -144,6 +149,7 @@ impl Config {
             threads: options.threads.or(table.threads),
             queue: options.queue.or(table.queue).unwrap_or(64),
             cache_tokens: options.cache_tokens.or(table.cache_tokens),
+            speculation: !options.no_speculation,
         };
         if config.threads == Some(0) {
             bail!("threads is 0: at least one is needed");

@@ -36,6 +36,8 @@ pub struct Metrics {
     cached_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     forced_tokens: AtomicU64,
+    speculated_tokens: AtomicU64,
+    accepted_tokens: AtomicU64,
     late: AtomicU64,
     turned_away: AtomicU64,
     queue_time: Histogram,
@@ -150,6 +152,8 @@ impl Default for Metrics {
             cached_tokens: AtomicU64::new(0),
             completion_tokens: AtomicU64::new(0),
             forced_tokens: AtomicU64::new(0),
+            speculated_tokens: AtomicU64::new(0),
+            accepted_tokens: AtomicU64::new(0),
             late: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
             queue_time: Histogram::default(),
@@ -223,6 +227,10 @@ impl Metrics {
             .fetch_add(usage.completion_tokens.into(), Relaxed);
         self.forced_tokens
             .fetch_add(usage.forced_tokens.into(), Relaxed);
+        self.speculated_tokens
+            .fetch_add(usage.speculated_tokens.into(), Relaxed);
+        self.accepted_tokens
+            .fetch_add(usage.accepted_tokens.into(), Relaxed);
         let seconds = |milliseconds: f32| f64::from(milliseconds.max(0.0)) / 1000.0;
         self.first_token.add(seconds(usage.first_token_ms));
         self.total.add(seconds(usage.total_ms));
@@ -289,6 +297,18 @@ impl Metrics {
             "counter",
             "Tokens written that a grammar forced.",
             &self.forced_tokens,
+        );
+        one(
+            "hadada_inference_speculated_tokens_total",
+            "counter",
+            "Tokens guessed from prompts and computed.",
+            &self.speculated_tokens,
+        );
+        one(
+            "hadada_inference_accepted_tokens_total",
+            "counter",
+            "Guessed tokens that were right.",
+            &self.accepted_tokens,
         );
         one(
             "hadada_inference_late_requests_total",

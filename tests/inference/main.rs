@@ -8,6 +8,8 @@ mod gpu;
 mod greedy;
 mod models;
 mod network;
+mod notes;
 mod requantise;
 mod requests;
+mod sameness;
 mod support;

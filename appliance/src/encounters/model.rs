@@ -50,6 +50,7 @@ struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     message: Message,
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -152,12 +153,14 @@ impl Writer for Model {
         let answer = answer?;
         self.timings.prompt_tokens += answer.usage.prompt_tokens;
         self.timings.completion_tokens += answer.usage.completion_tokens;
-        answer
-            .choices
-            .into_iter()
-            .next()
-            .map(|c| c.message.content)
-            .ok_or_else(|| ModelError::Failed("it answered nothing".into()))
+        match answer.choices.into_iter().next() {
+            None => Err(ModelError::Failed("it answered nothing".into())),
+            // The inference daemon closes the JSON in time, but a sentence in it may have lost its end.
+            Some(choice) if choice.finish_reason.as_deref() == Some("length") => {
+                Err(ModelError::Failed("its answer was cut off".into()))
+            }
+            Some(choice) => Ok(choice.message.content),
+        }
     }
 }
 

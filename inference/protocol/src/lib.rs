@@ -33,7 +33,7 @@ pub enum ToWorker {
         id: RequestId,
         /// The text.
         content: String,
-        /// Add the token that opens a text, where the model has one.
+        /// Add the tokens that open and close a text, where the model wants them.
         add_special: bool,
         /// Read the names of special tokens as those tokens; otherwise they are ordinary text.
         parse_special: bool,
@@ -125,8 +125,30 @@ pub struct Sampling {
     pub top_k: u32,
     /// Keep tokens at least this fraction as likely as the most likely one.
     pub min_p: f32,
+    /// Taken off a token's logit for each time the answer has it; 0 for no effect.
+    pub frequency: f32,
+    /// Taken off the logit of every token the answer has; 0 for no effect.
+    pub presence: f32,
+    /// What the logits of the last tokens of prompt and answer are made smaller by; 1 for no effect.
+    pub repetition: f32,
     /// The same seed gives the same text, whatever else runs beside it.
     pub seed: u64,
+}
+
+impl Default for Sampling {
+    /// The model's own probabilities.
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            frequency: 0.0,
+            presence: 0.0,
+            repetition: 1.0,
+            seed: 0,
+        }
+    }
 }
 
 /// What a generated text must look like.
@@ -279,7 +301,8 @@ pub struct ScoredToken {
 pub enum FinishReason {
     /// The model ended it, a stop text came, or the grammar is complete.
     Stop,
-    /// The limit on tokens was reached.
+    /// The limit on tokens was reached. Where the text has to fit a schema it was brought to an end in time: it is whole,
+    /// but not as the model would have ended it.
     Length,
 }
 
@@ -294,6 +317,10 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// Of these, how many the grammar forced, at no pass of their own.
     pub forced_tokens: u32,
+    /// Tokens guessed from the prompt and computed beside those that were due.
+    pub speculated_tokens: u32,
+    /// Of these, how many turned out right: that many passes were saved.
+    pub accepted_tokens: u32,
     /// From arrival at the worker to the first token, in milliseconds.
     pub first_token_ms: f32,
     /// From arrival at the worker to the end, in milliseconds.

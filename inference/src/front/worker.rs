@@ -116,6 +116,9 @@ impl Worker {
         if let Some(tokens) = config.cache_tokens.or(plan.cache_tokens) {
             command.arg("--cache-tokens").arg(tokens.to_string());
         }
+        if !config.speculation {
+            command.arg("--no-speculation");
+        }
         command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())

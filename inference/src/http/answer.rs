@@ -164,7 +164,11 @@ pub fn usage_json(usage: &Usage) -> Value {
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"forced_tokens": usage.forced_tokens},
+        "completion_tokens_details": {
+            "forced_tokens": usage.forced_tokens,
+            "speculated_tokens": usage.speculated_tokens,
+            "accepted_tokens": usage.accepted_tokens,
+        },
     })
 }
 

@@ -1,20 +1,17 @@
 //! The one thread that runs the models: takes requests, forms passes, chooses tokens, and answers.
 
-use crate::worker::alive;
-use crate::worker::backend::{Backend, BackendError, KV_BLOCK, Row};
-use crate::worker::embed::{self, Embedder};
-use crate::worker::grammar::{Grammar, Grammars};
-use crate::worker::kv::{Blocks, Table};
-use crate::worker::sampling::{self, Sampler};
-use crate::worker::scheduler::{self, Work};
-use crate::worker::template::ChatTemplate;
-use crate::worker::text::TextStream;
-use crate::worker::tokenizer::Tokenizer;
+use super::alive;
+use super::backend::{Backend, BackendError, KV_BLOCK};
+use super::embed::{self, Embedder};
+use super::grammar::Grammars;
+use super::kv::Blocks;
+use super::scheduler::{self, Work};
+use super::sequence::Sequence;
+use super::template::ChatTemplate;
+use super::tokenizer::Tokenizer;
 use hadada_inference_protocol::{
-    FaultKind, FinishReason, Format, FromWorker, Generate, Priority, Prompt, RefusalKind,
-    RequestId, ToWorker, Token, TokenLogprob, TokenOut, Usage, write,
+    FaultKind, Format, FromWorker, Generate, Prompt, RefusalKind, RequestId, ToWorker, write,
 };
-use hadada_kernels::pick;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -26,6 +23,9 @@ pub const MAX_SEQUENCES: usize = 16;
 
 /// Rows of a pass: enough for good use of the weights, few enough that others don't wait long.
 const PASS_ROWS: usize = MAX_SEQUENCES * scheduler::STEADY_ROWS;
+
+/// What a pass costs before its first row, in rows: reading the weights.
+const PASS_BASE: f32 = 2.0;
 
 /// Tokens written when a request sets no limit.
 const DEFAULT_MAX_TOKENS: u32 = 512;
@@ -44,35 +44,14 @@ pub struct Engine<W: Write> {
     pub grammars: Grammars,
     /// The model that embeds.
     pub embedder: Option<Embedder>,
+    /// Whether answers are guessed ahead.
+    pub speculation: bool,
     /// Towards the front.
     pub out: W,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     embeddings: VecDeque<EmbedJob>,
     arrivals: u64,
-}
-
-/// One request to write, from arrival to end.
-struct Sequence {
-    id: RequestId,
-    arrival: u64,
-    priority: Priority,
-    /// Prompt and answer.
-    tokens: Vec<Token>,
-    prompt: usize,
-    cached: usize,
-    /// How many of `tokens` have keys and values.
-    computed: usize,
-    max_tokens: usize,
-    table: Table,
-    sampler: Sampler,
-    grammar: Option<Grammar>,
-    text: TextStream,
-    logprobs: Option<u8>,
-    ignore_eos: bool,
-    forced: u32,
-    received: Instant,
-    first_token: Option<Instant>,
 }
 
 struct EmbedJob {
@@ -110,6 +89,7 @@ impl<W: Write> Engine<W> {
             template,
             grammars,
             embedder,
+            speculation: true,
             out,
             waiting,
             running,
@@ -140,11 +120,16 @@ impl<W: Write> Engine<W> {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
-            self.admit()?;
-            self.embed_some()?;
-            self.pass()?;
-            self.out.flush()?;
+            self.step()?;
         }
+    }
+
+    /// Does one round of what there is to do.
+    fn step(&mut self) -> io::Result<()> {
+        self.admit()?;
+        self.embed_some()?;
+        self.pass()?;
+        self.out.flush()
     }
 
     fn say(&mut self, message: &FromWorker) -> io::Result<()> {
@@ -206,8 +191,9 @@ impl<W: Write> Engine<W> {
                 };
                 match encoded {
                     Ok(mut tokens) => {
-                        if let Some(opening) = self.tokenizer.opening().filter(|_| add_special) {
-                            tokens.insert(0, opening);
+                        if add_special {
+                            tokens.splice(..0, self.tokenizer.opening());
+                            tokens.extend(self.tokenizer.closing());
                         }
                         self.say(&FromWorker::Tokens { id, tokens })?;
                     }
@@ -247,15 +233,14 @@ impl<W: Write> Engine<W> {
         self.waiting.retain(|s| s.id != id);
         self.embeddings.retain(|e| e.id != id);
         if let Some(place) = self.running.iter().position(|s| s.id == id) {
-            let sequence = self.running.remove(place);
-            self.blocks.release(sequence.table);
+            self.running.remove(place).release(&mut self.blocks);
         }
     }
 
     /// Turns a request into tokens and checks that it can be done.
-    fn prepare(&mut self, request: Generate) -> Result<Sequence, Refusal> {
+    fn prepare(&mut self, mut request: Generate) -> Result<Sequence, Refusal> {
         let received = Instant::now();
-        let mut tokens = match request.prompt {
+        let tokens = match std::mem::replace(&mut request.prompt, Prompt::Tokens(Vec::new())) {
             Prompt::Chat(messages) => match &self.template {
                 Some(template) => template
                     .tokens(&self.tokenizer, &messages)
@@ -308,7 +293,7 @@ impl<W: Write> Engine<W> {
         }
         let max_tokens =
             (request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) as usize).min(room - prompt);
-        let mut grammar = match &request.format {
+        let grammar = match &request.format {
             Format::Text => None,
             Format::JsonSchema(schema) => Some(
                 self.grammars
@@ -316,68 +301,27 @@ impl<W: Write> Engine<W> {
                     .map_err(|e| invalid(format!("response_format: {e}")))?,
             ),
         };
-        let mut forced = grammar.as_mut().map(Grammar::opening).unwrap_or_default();
-        forced.truncate(max_tokens);
-        tokens.extend(&forced);
         self.arrivals += 1;
-        Ok(Sequence {
-            id: request.id,
-            arrival: self.arrivals,
-            priority: request.priority,
-            tokens,
-            prompt,
-            cached: 0,
-            computed: 0,
-            max_tokens,
-            table: Table::default(),
-            sampler: Sampler::new(request.sampling),
-            grammar,
-            text: TextStream::new(request.stop),
-            logprobs: request.logprobs,
-            ignore_eos: request.ignore_eos,
-            forced: forced.len() as u32,
-            received,
-            first_token: None,
-        })
+        let mut sequence = Sequence::new(request, tokens, max_tokens, grammar, received);
+        sequence.arrival = self.arrivals;
+        if self.speculation {
+            sequence.speculate();
+        }
+        Ok(sequence)
     }
 
     /// Moves waiting requests into the batch, in order, as long as there is room for their whole length: one that has
     /// begun never has to stop for want of memory.
     fn admit(&mut self) -> io::Result<()> {
         while self.running.len() < MAX_SEQUENCES
-            && let Some(next) = self.waiting.front()
+            && let Some(next) = self.waiting.front_mut()
+            && next.reserve(&mut self.blocks)
+            && let Some(mut sequence) = self.waiting.pop_front()
         {
-            let length = next.prompt + next.max_tokens;
-            let Some((table, cached)) = self.blocks.reserve(&next.tokens[..next.prompt], length)
-            else {
-                break;
-            };
-            let Some(mut sequence) = self.waiting.pop_front() else {
-                break;
-            };
-            (sequence.table, sequence.cached, sequence.computed) = (table, cached, cached);
-            let started = FromWorker::Started {
-                id: sequence.id,
-                prompt_tokens: sequence.prompt as u32,
-                cached_tokens: cached as u32,
-            };
-            self.say(&started)?;
-            let opening = sequence.tokens.split_off(sequence.prompt);
-            let chosen: Vec<_> = opening.into_iter().map(|token| (token, None)).collect();
-            let end = if sequence.max_tokens == 0 {
-                Some(FinishReason::Length)
-            } else {
-                None
-            };
-            let end = end.or(if chosen.is_empty() {
-                None
-            } else {
-                sequence.extend(chosen, &self.tokenizer, &mut self.out)?
-            });
-            match end {
+            match sequence.start(&self.tokenizer, &mut self.out)? {
                 Some(reason) => {
                     sequence.finish(reason, &mut self.out)?;
-                    self.blocks.release(sequence.table);
+                    sequence.release(&mut self.blocks);
                 }
                 None => self.running.push(sequence),
             }
@@ -427,26 +371,15 @@ impl<W: Write> Engine<W> {
         if self.running.is_empty() {
             return Ok(());
         }
-        let work: Vec<Work> = self
-            .running
-            .iter()
-            .map(|s| Work {
-                pending: s.tokens.len() - s.computed,
-                priority: s.priority,
-                arrival: s.arrival,
-            })
-            .collect();
+        let due: usize = self.running.iter().map(Sequence::pending).sum();
+        let row = 1.0 / (PASS_BASE + due.min(PASS_ROWS) as f32);
+        // Everybody pays for a row: it is worth less the more others wait for it.
+        let row = row * self.running.len() as f32;
+        let work: Vec<Work> = self.running.iter_mut().map(|s| s.work(row)).collect();
         let shares = scheduler::plan(&work, PASS_ROWS);
         let mut rows = Vec::with_capacity(PASS_ROWS);
         for (sequence, &share) in self.running.iter().zip(&shares) {
-            for position in sequence.computed..sequence.computed + share {
-                rows.push(Row {
-                    token: sequence.tokens[position],
-                    position,
-                    blocks: &sequence.table.blocks,
-                    wanted: position + 1 == sequence.tokens.len(),
-                });
-            }
+            sequence.rows(share, &mut rows);
         }
         let vocabulary = self.backend.config().vocabulary;
         let computed = self.backend.forward(&rows);
@@ -457,164 +390,42 @@ impl<W: Write> Engine<W> {
             Err(BackendError::Restart(reason)) => return self.end(reason, FaultKind::Restart),
             Err(BackendError::LeaveGpu(reason)) => return self.end(reason, FaultKind::LeaveGpu),
         };
-        let mut logits = logits.chunks_exact_mut(vocabulary);
+        let mut rest = logits;
         let mut ended = Vec::new();
         for (i, (sequence, share)) in self.running.iter_mut().zip(shares).enumerate() {
-            sequence.computed += share;
-            self.blocks
-                .seal(&mut sequence.table, &sequence.tokens[..sequence.computed]);
-            if share == 0 || sequence.computed < sequence.tokens.len() {
-                continue;
-            }
-            let Some(logits) = logits.next() else { break };
-            match sequence.choose(logits, &self.tokenizer) {
-                Ok(Choice::End) => {
-                    sequence.finish(FinishReason::Stop, &mut self.out)?;
+            let (own, others) = rest.split_at_mut(sequence.wanted(share) * vocabulary);
+            rest = others;
+            let own = own.chunks_exact_mut(vocabulary);
+            let outcome = sequence.advance(share, own, &mut self.blocks, &self.tokenizer);
+            match outcome {
+                Ok(None) => sequence.send(&mut self.out)?,
+                Ok(Some(reason)) => {
+                    sequence.finish(reason, &mut self.out)?;
                     ended.push(i);
                 }
-                Ok(Choice::Tokens(chosen)) => {
-                    if let Some(reason) = sequence.extend(chosen, &self.tokenizer, &mut self.out)? {
-                        sequence.finish(reason, &mut self.out)?;
-                        ended.push(i);
-                    }
-                }
                 Err(message) => {
-                    write(
-                        &mut self.out,
-                        &FromWorker::Refused {
-                            id: sequence.id,
-                            kind: RefusalKind::Internal,
-                            message,
-                        },
-                    )?;
+                    let (id, kind) = (sequence.id, RefusalKind::Internal);
+                    write(&mut self.out, &FromWorker::Refused { id, kind, message })?;
                     ended.push(i);
                 }
             }
         }
         for i in ended.into_iter().rev() {
-            let sequence = self.running.remove(i);
-            self.blocks.release(sequence.table);
+            self.running.remove(i).release(&mut self.blocks);
         }
         Ok(())
     }
-}
 
-impl<W: Write> Engine<W> {
     /// Ends what is running: the device could not compute it.
     fn give_up(&mut self, reason: &str) -> io::Result<()> {
         for sequence in std::mem::take(&mut self.running) {
             self.refuse(sequence.id, (RefusalKind::Internal, reason.to_owned()))?;
-            self.blocks.release(sequence.table);
+            sequence.release(&mut self.blocks);
         }
         Ok(())
     }
 }
 
-/// What a sequence goes on with.
-enum Choice {
-    End,
-    /// A chosen token, and those the grammar forced after it.
-    Tokens(Vec<(Token, Option<TokenLogprob>)>),
-}
-
-impl Sequence {
-    /// Chooses from the logits after the last token.
-    fn choose(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<Choice, String> {
-        // Probabilities are reported as the model gives them, not as the grammar leaves them.
-        let original = (self.logprobs.is_some() && self.grammar.is_some()).then(|| logits.to_vec());
-        if let Some(grammar) = &mut self.grammar {
-            pick::mask(logits, grammar.allowed()?.as_slice());
-        }
-        let token = self
-            .sampler
-            .choose(logits)
-            .ok_or("the model gave no usable choice of tokens")?;
-        if tokenizer.is_end(token) && (!self.ignore_eos || self.grammar.is_some()) {
-            return Ok(Choice::End);
-        }
-        let report = self.logprobs.map(|count| {
-            sampling::logprob(
-                original.as_deref().unwrap_or(logits),
-                token,
-                count.into(),
-                tokenizer,
-            )
-        });
-        let mut chosen = vec![(token, report)];
-        if let Some(grammar) = &mut self.grammar {
-            let forced = grammar.accept(token)?;
-            let room = self
-                .max_tokens
-                .saturating_sub(self.tokens.len() - self.prompt + 1);
-            self.forced += forced.len().min(room) as u32;
-            chosen.extend(forced.into_iter().take(room).map(|t| (t, None)));
-        }
-        Ok(Choice::Tokens(chosen))
-    }
-
-    /// Adds tokens to the answer and sends them; says whether that ends it.
-    fn extend(
-        &mut self,
-        chosen: Vec<(Token, Option<TokenLogprob>)>,
-        tokenizer: &Tokenizer,
-        out: &mut impl Write,
-    ) -> io::Result<Option<FinishReason>> {
-        self.first_token.get_or_insert_with(Instant::now);
-        let mut text = String::new();
-        let mut tokens = Vec::with_capacity(chosen.len());
-        for (token, report) in chosen {
-            self.tokens.push(token);
-            if !tokenizer.is_special(token) {
-                text.push_str(&self.text.push(tokenizer.bytes(token)));
-            }
-            let logprob = self
-                .logprobs
-                .map(|_| report.unwrap_or_else(|| sampling::certain(token, tokenizer)));
-            tokens.push(TokenOut { token, logprob });
-        }
-        write(
-            out,
-            &FromWorker::Delta {
-                id: self.id,
-                text,
-                tokens,
-            },
-        )?;
-        if self.text.stopped() || self.grammar.as_ref().is_some_and(Grammar::complete) {
-            return Ok(Some(FinishReason::Stop));
-        }
-        Ok((self.tokens.len() - self.prompt >= self.max_tokens).then_some(FinishReason::Length))
-    }
-
-    /// Sends what text is left, and the end.
-    fn finish(&mut self, reason: FinishReason, out: &mut impl Write) -> io::Result<()> {
-        let text = self.text.finish();
-        if !text.is_empty() {
-            write(
-                out,
-                &FromWorker::Delta {
-                    id: self.id,
-                    text,
-                    tokens: Vec::new(),
-                },
-            )?;
-        }
-        let milliseconds = |until: Instant| (until - self.received).as_secs_f32() * 1000.0;
-        let usage = Usage {
-            prompt_tokens: self.prompt as u32,
-            cached_tokens: self.cached as u32,
-            completion_tokens: (self.tokens.len() - self.prompt) as u32,
-            forced_tokens: self.forced,
-            first_token_ms: self.first_token.map_or(0.0, milliseconds),
-            total_ms: milliseconds(Instant::now()),
-        };
-        write(
-            out,
-            &FromWorker::Finished {
-                id: self.id,
-                reason,
-                usage,
-            },
-        )
-    }
-}
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// More entries than any real model has; a file that claims more is broken.
 const MAX_ENTRIES: u64 = 100_000;
-const MAX_ARRAY: u64 = 4_000_000;
+/// Entries of all lists together; the largest vocabularies have a million of tokens, types, scores and merges.
+const MAX_LISTED: u64 = 4_000_000;
 
 /// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
@@ -140,9 +141,25 @@ pub struct TensorInfo {
     end: usize,
 }
 
+enum Bytes {
+    Mapped(Mmap),
+    Held(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Held(held) => held,
+        }
+    }
+}
+
 /// An open model file.
 pub struct Gguf {
-    map: Mmap,
+    bytes: Bytes,
     metadata: HashMap<String, Value>,
     tensors: HashMap<String, TensorInfo>,
 }
@@ -160,9 +177,21 @@ impl Gguf {
         // SAFETY: the map is read-only. If somebody shortens the file meanwhile, the process ends with SIGBUS; the
         // front reports that and starts another worker. After loading, the map is dropped.
         let map = unsafe { Mmap::map(&file)? };
-        let (metadata, tensors) = parse(&map)?;
+        Gguf::new(Bytes::Mapped(map))
+    }
+
+    /// Checks a file that is in memory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(bytes: Vec<u8>) -> Result<Gguf, GgufError> {
+        Gguf::new(Bytes::Held(bytes))
+    }
+
+    fn new(bytes: Bytes) -> Result<Gguf, GgufError> {
+        let (metadata, tensors) = parse(&bytes)?;
         Ok(Gguf {
-            map,
+            bytes,
             metadata,
             tensors,
         })
@@ -170,7 +199,7 @@ impl Gguf {
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        &self.bytes
     }
 
     /// A metadata value.
@@ -216,7 +245,7 @@ impl Gguf {
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
         let info = self.tensors.get(name)?;
-        Some((info, &self.map[info.start..info.end]))
+        Some((info, &self.bytes[info.start..info.end]))
     }
 }
 
@@ -224,6 +253,8 @@ impl Gguf {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Entries of lists so far.
+    listed: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -292,8 +323,12 @@ impl<'a> Reader<'a> {
             9 => {
                 let kind = self.u32()?;
                 let count = self.u64()?;
-                if count > MAX_ARRAY {
-                    return damaged(format!("a list claims {count} entries"));
+                self.listed = self.listed.saturating_add(count);
+                if self.listed > MAX_LISTED {
+                    return damaged(format!(
+                        "its lists claim {} entries; {MAX_LISTED} are the most",
+                        self.listed
+                    ));
                 }
                 match kind {
                     6 => Value::Floats(
@@ -328,7 +363,11 @@ type Parsed = (HashMap<String, Value>, HashMap<String, TensorInfo>);
 
 /// Checks a whole file.
 fn parse(bytes: &[u8]) -> Result<Parsed, GgufError> {
-    let mut r = Reader { bytes, at: 0 };
+    let mut r = Reader {
+        bytes,
+        at: 0,
+        listed: 0,
+    };
     if r.take(4).ok() != Some(b"GGUF") {
         return damaged("it doesn't begin with 'GGUF'");
     }

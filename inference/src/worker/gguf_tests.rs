@@ -96,6 +96,30 @@ fn what_is_wrong_is_named() {
     );
 }
 
+#[test]
+fn a_list_that_is_not_there_takes_no_memory() {
+    // The list claims more entries than the file has bytes: the end is found, entry by entry.
+    let long = |entries: u64, kind: u32| {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+        bytes.push(b'x');
+        bytes.extend(9u32.to_le_bytes());
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(entries.to_le_bytes());
+        bytes.resize(bytes.len() + 64, 0);
+        Gguf::read(bytes)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default()
+    };
+    assert!(long(3_999_999, 8).contains("ends in the middle"));
+    assert!(long(3_999_999, 0).contains("ends in the middle"));
+    assert!(long(4_000_001, 0).contains("claim 4000001 entries"));
+    assert!(long(u64::MAX, 8).contains("entries"));
+}
+
 proptest! {
     #[test]
     fn damaged_bytes_never_panic(position in 0usize..400, byte: u8, cut in 0usize..600) {

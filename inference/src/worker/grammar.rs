@@ -16,11 +16,24 @@ const KEPT: usize = 64;
 /// Compiles schemas for one model.
 pub struct Grammars {
     factory: ParserFactory,
+    ends: Arc<Ends>,
     compiled: VecDeque<(String, Matcher)>,
 }
 
 /// The state of one answer.
-pub struct Grammar(Matcher);
+#[derive(Clone)]
+pub struct Grammar {
+    matcher: Matcher,
+    ends: Arc<Ends>,
+}
+
+/// What helps to find a short way to the end of a document.
+struct Ends {
+    /// Tokens of closing signs only, longest first.
+    closing: Vec<Token>,
+    /// Bytes of each token.
+    lengths: Vec<u8>,
+}
 
 struct Vocabulary {
     trie: TokTrie,
@@ -35,7 +48,7 @@ impl TokenizerEnv for Vocabulary {
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<Token> {
         let encode = |text: &str| {
             self.tokenizer
-                .encode(text)
+                .encode_inside(text)
                 .unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()))
         };
         self.trie.tokenize_with_greedy_fallback(bytes, encode)
@@ -58,10 +71,26 @@ impl Grammars {
                 }
             })
             .collect();
+        let closes = |word: &&Vec<u8>| !word.is_empty() && word.iter().all(|b| b"\"]}".contains(b));
+        let mut closing: Vec<Token> = (0..)
+            .zip(&words)
+            .filter(|(_, w)| closes(w))
+            .map(|(t, _)| t)
+            .collect();
+        closing.sort_by_key(|&t| std::cmp::Reverse(words[t as usize].len()));
+        // A special token is no text.
+        let length = |w: &Vec<u8>| match w.first() {
+            Some(&TokTrie::SPECIAL_TOKEN_MARKER) => 0,
+            _ => w.len().min(255) as u8,
+        };
+        let ends = Arc::new(Ends {
+            closing,
+            lengths: words.iter().map(length).collect(),
+        });
         let info = TokRxInfo::new(words.len() as u32, tokenizer.eos());
-        let mut ends: Vec<Token> = tokenizer.ends().filter(|&t| t != tokenizer.eos()).collect();
-        ends.insert(0, tokenizer.eos());
-        let trie = TokTrie::from(&info, &words).with_eos_tokens(&ends);
+        let mut stops: Vec<Token> = tokenizer.ends().filter(|&t| t != tokenizer.eos()).collect();
+        stops.insert(0, tokenizer.eos());
+        let trie = TokTrie::from(&info, &words).with_eos_tokens(&stops);
         let environment: TokEnv = Arc::new(Vocabulary { trie, tokenizer });
         let can = InferenceCapabilities {
             ff_tokens: true,
@@ -72,6 +101,7 @@ impl Grammars {
         factory.quiet();
         Ok(Grammars {
             factory,
+            ends,
             compiled: VecDeque::new(),
         })
     }
@@ -90,7 +120,10 @@ impl Grammars {
             }
             None => self.compile(schema)?,
         };
-        let grammar = Grammar(matcher.clone());
+        let grammar = Grammar {
+            matcher: matcher.clone(),
+            ends: Arc::clone(&self.ends),
+        };
         self.compiled.push_back((schema.to_owned(), matcher));
         if self.compiled.len() > KEPT {
             self.compiled.pop_front();
@@ -125,7 +158,7 @@ impl Grammar {
     /// # Errors
     /// When the grammar grew beyond its limits.
     pub fn allowed(&mut self) -> Result<toktrie::SimpleVob, String> {
-        self.0
+        self.matcher
             .compute_mask_or_eos()
             .map_err(|e| first_line(&e.to_string()).to_owned())
     }
@@ -135,24 +168,64 @@ impl Grammar {
     /// # Errors
     /// When the token was not allowed, or the grammar grew beyond its limits.
     pub fn accept(&mut self, token: Token) -> Result<Vec<Token>, String> {
-        self.0
+        self.matcher
             .consume_token(token)
             .map_err(|e| first_line(&e.to_string()).to_owned())?;
         if self.complete() {
-            Ok(Vec::new())
-        } else {
-            Ok(self.0.consume_ff_tokens())
+            return Ok(Vec::new());
+        }
+        let forced = self.matcher.consume_ff_tokens();
+        match self.matcher.get_error() {
+            Some(error) => Err(first_line(&error).to_owned()),
+            None => Ok(forced),
         }
     }
 
     /// Tokens that must come first, before anything is chosen.
     pub fn opening(&mut self) -> Vec<Token> {
-        self.0.consume_ff_tokens()
+        self.matcher.consume_ff_tokens()
     }
 
     /// Whether the text is whole and nothing can follow.
     pub fn complete(&self) -> bool {
-        self.0.is_stopped()
+        self.matcher.is_stopped() && !self.matcher.is_error()
+    }
+
+    /// At most `most` tokens that bring the text to an end from here. A short way, not always the shortest: what is open
+    /// is closed as soon as the schema lets it.
+    pub fn way_out(&self, most: usize) -> Option<Vec<Token>> {
+        let mut matcher = self.matcher.clone();
+        let mut way = Vec::new();
+        while !matcher.is_stopped() {
+            let forced = matcher.consume_ff_tokens();
+            if !forced.is_empty() {
+                way.extend(forced);
+            } else if matcher.is_accepting().ok()? {
+                return (way.len() <= most).then_some(way);
+            } else {
+                let next = self.step_out(&mut matcher)?;
+                matcher.consume_token(next).ok()?;
+                way.push(next);
+            }
+            if way.len() > most {
+                return None;
+            }
+        }
+        (!matcher.is_error()).then_some(way)
+    }
+
+    /// A closing sign, or where none can come the longest token, which fills up a text that is too short most quickly.
+    fn step_out(&self, matcher: &mut Matcher) -> Option<Token> {
+        for &token in &self.ends.closing {
+            if matcher.validate_tokens(&[token]).ok()? == 1 {
+                return Some(token);
+            }
+        }
+        let allowed = matcher.compute_mask().ok()?;
+        let longest = allowed
+            .iter()
+            .max_by_key(|&token| self.ends.lengths.get(token as usize))?;
+        (self.ends.lengths[longest as usize] > 0).then_some(longest)
     }
 }
 

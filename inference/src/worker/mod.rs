@@ -9,16 +9,19 @@ pub mod fit;
 pub mod gguf;
 pub mod grammar;
 pub mod kv;
+mod lookup;
 pub mod model;
 pub mod sampling;
 pub mod scheduler;
 mod selftest;
+mod sequence;
 pub mod template;
 pub mod text;
 pub mod tokenizer;
 
+#[cfg(not(feature = "cuda"))]
 use self::backend::cpu::CpuBackend;
-use self::backend::{Backend, KV_BLOCK};
+use self::backend::{Backend, BackendError, KV_BLOCK};
 use self::engine::Engine;
 use self::gguf::{Gguf, Value};
 use self::model::config::ModelConfig;
@@ -26,7 +29,9 @@ use clap::Parser;
 use hadada_inference_protocol::{
     FaultKind, FromWorker, ModelInfo, ToWorker, WorkerInfo, read, write,
 };
-use hadada_kernels::{Cpu, Isa};
+#[cfg(not(feature = "cuda"))]
+use hadada_kernels::Cpu;
+use hadada_kernels::Isa;
 use sha2::{Digest, Sha256};
 use std::io::BufWriter;
 use std::os::fd::AsFd;
@@ -54,6 +59,9 @@ pub struct Options {
     /// The instruction set to use instead of the best one: avx512-vnni, avx2 or scalar.
     #[arg(long)]
     kernels: Option<String>,
+    /// Don't guess ahead how answers go on: for comparisons. The answers are the same.
+    #[arg(long)]
+    no_speculation: bool,
     /// The name the model has on the API; by default its file's, without the ending.
     #[arg(long)]
     model_name: Option<String>,
@@ -219,14 +227,6 @@ fn load_writer(
     model: &Path,
     (embedder, embedding_error): (Option<embed::Embedder>, Option<String>),
 ) -> Result<Loaded, Fault> {
-    let isa = match options.kernels.as_deref() {
-        None => Isa::detect(),
-        Some(name) => Isa::available()
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| anyhow::anyhow!("this processor has no instruction set '{name}'"))?,
-    };
-    let threads = threads(options);
     let file = Gguf::open(model)?;
     let tokenizer = Arc::new(tokenizer::Tokenizer::from_gguf(&file)?);
     let sha256 = hex::encode(Sha256::digest(file.bytes()));
@@ -242,11 +242,7 @@ fn load_writer(
             .check(fit::free_memory(), "memory"),
     }
     .map_err(no_room)?;
-    let mut backend: Box<dyn Backend> = Box::new(CpuBackend::load(
-        &file,
-        Cpu::new(isa, threads)?,
-        blocks.total(),
-    )?);
+    let mut backend = open(options, &file, blocks.total())?;
     let config = backend.config().clone();
     if config.vocabulary != tokenizer.vocabulary() {
         return Err(Fault::from(anyhow::anyhow!(
@@ -256,10 +252,8 @@ fn load_writer(
         )));
     }
     // A processor can't be left, and says so by failing again; a card that computes wrongly is left at once.
-    selftest::run(backend.as_mut(), &sha256).map_err(|e| Fault {
-        kind: FaultKind::LeaveGpu,
-        error: anyhow::anyhow!("the known-answer test failed: {e}"),
-    })?;
+    selftest::run(backend.as_mut(), &sha256)
+        .map_err(|e| fault(e, "the known-answer test failed"))?;
     let template = match file.get("tokenizer.chat_template") {
         Some(Value::Text(source)) => {
             Some(template::ChatTemplate::new(source).map_err(anyhow::Error::msg)?)
@@ -286,13 +280,51 @@ fn load_writer(
         max_sequences: engine::MAX_SEQUENCES as u32,
         cache_tokens: (blocks.total() * KV_BLOCK) as u32,
     };
+    let speculation = !options.no_speculation;
     let serve: Serve = Box::new(move |out, inbox| {
-        Engine::new(
+        let mut engine = Engine::new(
             backend, blocks, tokenizer, template, grammars, embedder, out,
-        )
-        .run(inbox)
+        );
+        engine.speculation = speculation;
+        engine.run(inbox)
     });
     Ok((info, serve))
+}
+
+/// The processor, with the best of its instruction sets or the one asked for.
+#[cfg(not(feature = "cuda"))]
+fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
+    let isa = match options.kernels.as_deref() {
+        None => Isa::detect(),
+        Some(name) => Isa::available()
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| anyhow::anyhow!("this processor has no instruction set '{name}'"))?,
+    };
+    let cpu = Cpu::new(isa, threads(options))?;
+    Ok(Box::new(CpuBackend::load(file, cpu, blocks)?))
+}
+
+/// The GPU. A worker that is built for one never falls back to the processor: whoever started it has another for that.
+#[cfg(feature = "cuda")]
+fn open(_: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
+    use self::backend::cuda::{CudaBackend, OpenError};
+    match CudaBackend::load(file, blocks) {
+        Ok(backend) => Ok(Box::new(backend)),
+        Err(OpenError::File(error)) => Err(error.into()),
+        Err(OpenError::Gpu(error)) => Err(fault(error, "the GPU can't be used")),
+    }
+}
+
+fn fault(error: BackendError, what: &str) -> Fault {
+    Fault {
+        kind: match error {
+            BackendError::Retry(_) => FaultKind::Retry,
+            BackendError::Restart(_) => FaultKind::Restart,
+            BackendError::LeaveGpu(_) => FaultKind::LeaveGpu,
+        },
+        error: anyhow::anyhow!("{what}: {error}"),
+    }
 }
 
 fn no_room(refusal: fit::NoRoom) -> Fault {

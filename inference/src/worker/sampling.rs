@@ -1,14 +1,22 @@
 //! Chooses the next token from the logits.
+//!
+//! Penalties come first. `frequency` and `presence` are OpenAI's: a token that the answer already has `n` times loses
+//! `n × frequency`, and `presence` once. `repetition` is llama.cpp's: the logit of a token among the last
+//! [`REPETITION_WINDOW`] of prompt and answer is divided by it where it is positive and multiplied where it is not.
 
 use hadada_inference_protocol::{Sampling, ScoredToken, Token, TokenLogprob};
 use hadada_kernels::pick;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
+use std::collections::{HashMap, HashSet};
 
 use super::tokenizer::Tokenizer;
 
 /// Candidates sorted at first; a nucleus is rarely larger, and sorting the whole vocabulary costs milliseconds.
 const FIRST_LOOK: usize = 1024;
+
+/// Tokens back from the end that the repetition penalty looks at, as many as llama.cpp does where it isn't told.
+pub const REPETITION_WINDOW: usize = 64;
 
 /// One request's choices. The same seed and logits give the same tokens on every machine.
 pub struct Sampler {
@@ -22,6 +30,50 @@ impl Sampler {
         Sampler {
             sampling,
             random: Xoshiro256PlusPlus::seed_from_u64(sampling.seed),
+        }
+    }
+
+    /// Whether choices depend on what was written before.
+    pub fn penalises(&self) -> bool {
+        let Sampling {
+            frequency,
+            presence,
+            repetition,
+            ..
+        } = self.sampling;
+        frequency != 0.0 || presence != 0.0 || repetition != 1.0
+    }
+
+    /// Makes tokens that were there before less likely. The answer is what follows the first `prompt` tokens.
+    pub fn penalise(&self, logits: &mut [f32], tokens: &[Token], prompt: usize) {
+        let Sampling {
+            frequency,
+            presence,
+            repetition,
+            ..
+        } = self.sampling;
+        if repetition != 1.0 {
+            let recent = &tokens[tokens.len().saturating_sub(REPETITION_WINDOW)..];
+            for token in recent.iter().collect::<HashSet<_>>() {
+                if let Some(logit) = logits.get_mut(*token as usize) {
+                    if *logit > 0.0 {
+                        *logit /= repetition;
+                    } else {
+                        *logit *= repetition;
+                    }
+                }
+            }
+        }
+        if frequency != 0.0 || presence != 0.0 {
+            let mut counts: HashMap<Token, f32> = HashMap::new();
+            for token in tokens.iter().skip(prompt) {
+                *counts.entry(*token).or_default() += 1.0;
+            }
+            for (token, count) in counts {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit -= count * frequency + presence;
+                }
+            }
         }
     }
 
@@ -130,6 +182,7 @@ mod tests {
             top_k,
             min_p,
             seed,
+            ..Sampling::default()
         })
     }
 
@@ -199,5 +252,42 @@ mod tests {
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
+    }
+
+    fn penalised(change: impl Fn(&mut Sampling), tokens: &[Token], prompt: usize) -> Vec<f32> {
+        let mut sampling = Sampling::default();
+        change(&mut sampling);
+        let mut logits = vec![4.0, -4.0, 1.0, 0.0];
+        let sampler = Sampler::new(sampling);
+        assert!(sampler.penalises());
+        sampler.penalise(&mut logits, tokens, prompt);
+        logits
+    }
+
+    #[test]
+    fn penalties_follow_their_formulas() {
+        assert!(!Sampler::new(Sampling::default()).penalises());
+        let tokens = [3, 0, 1, 0];
+        assert_eq!(
+            penalised(|s| s.frequency = 0.5, &tokens, 1),
+            [3.0, -4.5, 1.0, 0.0],
+            "each time counts, in the answer only"
+        );
+        assert_eq!(
+            penalised(|s| s.presence = 0.5, &tokens, 1),
+            [3.5, -4.5, 1.0, 0.0],
+            "once is enough"
+        );
+        assert_eq!(
+            penalised(|s| s.repetition = 2.0, &tokens, 1),
+            [2.0, -8.0, 1.0, 0.0],
+            "the prompt counts too"
+        );
+        let long: Vec<Token> = [2].into_iter().chain([0; REPETITION_WINDOW]).collect();
+        assert_eq!(
+            penalised(|s| s.repetition = 2.0, &long, 0)[1..3],
+            [-4.0, 1.0],
+            "what is long past is forgotten"
+        );
     }
 }

@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use hadada_inference_protocol::{Format, Generate, Priority, Prompt, RequestId, Sampling};
 use serde::Deserialize;
 use serde_json::Value;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Stop texts a request may have, and their length in bytes.
@@ -30,6 +31,9 @@ pub struct Params {
     top_p: Option<f32>,
     top_k: Option<i64>,
     min_p: Option<f32>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    repetition_penalty: Option<f32>,
     seed: Option<i64>,
     stop: Option<OneOrMany>,
     response_format: Option<ResponseFormat>,
@@ -177,14 +181,20 @@ impl Checked {
     }
 }
 
-fn within(name: &str, value: Option<f32>, default: f32, most: f32) -> Result<f32, ApiError> {
+fn within(
+    name: &str,
+    value: Option<f32>,
+    default: f32,
+    range: RangeInclusive<f32>,
+) -> Result<f32, ApiError> {
     let value = value.unwrap_or(default);
-    if (0.0..=most).contains(&value) {
+    if range.contains(&value) {
         Ok(value)
     } else {
+        let (least, most) = range.into_inner();
         Err(ApiError::invalid(
             Some(name),
-            format!("{name}: it must be between 0 and {most}"),
+            format!("{name}: it must be between {least} and {most}"),
         ))
     }
 }
@@ -217,7 +227,7 @@ impl Params {
             Some(k) => u32::try_from(k)
                 .map_err(|_| ApiError::invalid(Some("top_k"), "top_k: it must be 0 or more"))?,
         };
-        let top_p = within("top_p", self.top_p, 1.0, 1.0)?;
+        let top_p = within("top_p", self.top_p, 1.0, 0.0..=1.0)?;
         let stop = match &self.stop {
             None => Vec::new(),
             Some(OneOrMany::One(one)) => vec![one.clone()],
@@ -246,10 +256,18 @@ impl Params {
             with_ids: self.return_token_ids,
             max_tokens,
             sampling: Sampling {
-                temperature: within("temperature", self.temperature, 1.0, 2.0)?,
+                temperature: within("temperature", self.temperature, 1.0, 0.0..=2.0)?,
                 top_p,
                 top_k,
-                min_p: within("min_p", self.min_p, 0.0, 1.0)?,
+                min_p: within("min_p", self.min_p, 0.0, 0.0..=1.0)?,
+                frequency: within("frequency_penalty", self.frequency_penalty, 0.0, -2.0..=2.0)?,
+                presence: within("presence_penalty", self.presence_penalty, 0.0, -2.0..=2.0)?,
+                repetition: within(
+                    "repetition_penalty",
+                    self.repetition_penalty,
+                    1.0,
+                    0.5..=2.0,
+                )?,
                 seed: self.seed.map_or_else(rand::random, i64::cast_unsigned),
             },
             stop,
