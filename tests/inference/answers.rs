@@ -126,7 +126,7 @@ fn an_answer_does_not_depend_on_who_else_is_answered_or_on_the_cache() {
 fn a_schema_is_kept_even_when_the_model_is_wild() {
     let daemon = Daemon::ready();
     // Every fourth has so little room that it has to be brought to an end.
-    let room = |i: usize| if i % 4 == 0 { 64 } else { 512 };
+    let room = |i: usize| if i.is_multiple_of(4) { 64 } else { 512 };
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..12 {
