@@ -32,12 +32,22 @@ enum Command {
     DemoData,
     /// Writes the OpenAPI document to standard output.
     Openapi,
+    /// Measures how well the model behind a drafting service's socket drafts, and writes the figures as JSON. It touches no
+    /// records; `hadadactl model evaluate` runs it.
+    EvaluateDrafting {
+        /// The drafting service's socket.
+        #[arg(long)]
+        socket: PathBuf,
+    },
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if matches!(arguments.command, Command::Openapi) {
         println!("{}", hadada::app::openapi().to_pretty_json()?);
         return Ok(());
+    }
+    if let Command::EvaluateDrafting { socket } = &arguments.command {
+        return evaluate(socket).await;
     }
     let config = Config::load(&arguments.config)?;
     match arguments.command {
@@ -56,6 +66,23 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             tracing::info!(filled, "demo practice");
             Ok(())
         }
-        Command::Openapi => Ok(()),
+        Command::Openapi | Command::EvaluateDrafting { .. } => Ok(()),
     }
+}
+
+async fn evaluate(socket: &std::path::Path) -> anyhow::Result<()> {
+    let inference = hadada::inference::Inference::new(socket.to_path_buf());
+    let health = inference.health().await;
+    anyhow::ensure!(
+        health.is_serving(),
+        "the drafting service is not ready: {}",
+        health.reason.unwrap_or(health.state)
+    );
+    let mut model = hadada::encounters::Model::new(inference, &health, "evaluation".into());
+    let report = hadada::drafting::evaluation::evaluate(&mut model, |done, of| {
+        eprintln!("drafting: {done} of {of} notes");
+    })
+    .await?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
 }

@@ -51,6 +51,30 @@ pub struct Health {
     pub queue_depth: u64,
     /// Restarts of the worker since the daemon started.
     pub restarts: u64,
+    /// Whether a model may write; without one, statements are sorted and nothing is written.
+    pub writing: bool,
+    /// The graphics card, where there is one.
+    pub gpu: Option<Gpu>,
+}
+
+/// The graphics card, as the daemon sees it.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Gpu {
+    /// `healthy`, `hot`, `degraded` or `lost`.
+    pub state: String,
+    /// For staff.
+    pub sentence: String,
+    /// Its name.
+    pub name: String,
+    /// Whether the model runs on it now.
+    pub serving: bool,
+    /// Why it does not.
+    pub why_not: Option<String>,
+    /// °C.
+    pub temperature: Option<u32>,
+    /// Free memory in bytes.
+    pub memory_free: Option<u64>,
 }
 
 /// A model the daemon has loaded.

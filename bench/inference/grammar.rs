@@ -1,5 +1,5 @@
 //! Ten thousand notes under a grammar at temperature 1.5: each must be whole, not empty, and cite only what exists.
-//! `bench/run grammar [--count N] [--parallel N]`.
+//! `bench/run grammar [--count N] [--first N] [--parallel N]`.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +25,9 @@ struct Options {
     /// Notes to write.
     #[arg(long, default_value_t = 10_000)]
     count: usize,
+    /// The number of the first, which is its seed too.
+    #[arg(long, default_value_t = 0)]
+    first: usize,
     /// Requests at the same time.
     #[arg(long, default_value_t = 16)]
     parallel: usize,
@@ -93,14 +96,14 @@ fn main() {
         "", "notes", "stopped", "shortened", "faults", "tokens", "accepted", "tokens/s"
     );
     for ((name, room), count) in ROOM.into_iter().zip([options.count, options.count / 10]) {
-        let (next, tally) = (AtomicUsize::new(0), Tally::default());
+        let (next, tally) = (AtomicUsize::new(options.first), Tally::default());
         let began = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..options.parallel {
                 scope.spawn(|| {
                     loop {
                         let i = next.fetch_add(1, Relaxed);
-                        if i >= count {
+                        if i >= options.first + count {
                             break;
                         }
                         tally.count(i, &ask(&daemon, &notes::request(i, room)));

@@ -5,6 +5,9 @@ use clap::Parser;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
+/// Where models are when nothing else is said.
+const MODELS: &str = "/var/lib/hadada/models";
+
 /// Serves the box's language model on a Unix socket.
 #[derive(Parser)]
 #[command(version)]
@@ -15,15 +18,25 @@ pub struct Options {
     /// Where to listen: the path of a Unix socket.
     #[arg(long, env = "HADADA_INFERENCE_SOCKET")]
     socket: Option<PathBuf>,
-    /// The model that writes: a GGUF file.
+    /// The folder of models that hadadactl keeps; what is enabled there is served. Default: /var/lib/hadada/models.
+    #[arg(long, env = "HADADA_INFERENCE_MODELS")]
+    models: Option<PathBuf>,
+    /// Serve this GGUF file instead of what is enabled in the folder of models.
     #[arg(long, env = "HADADA_INFERENCE_MODEL")]
     model: Option<PathBuf>,
-    /// The model that embeds: a folder with model.safetensors, tokenizer.json and config.json.
+    /// With --model, the model that embeds: a folder with model.safetensors, tokenizer.json and config.json.
     #[arg(long, env = "HADADA_INFERENCE_EMBEDDING_MODEL")]
     embedding_model: Option<PathBuf>,
     /// The worker program; by default the hadada-worker beside this program.
     #[arg(long, env = "HADADA_INFERENCE_WORKER")]
     worker: Option<PathBuf>,
+    /// The folder of worker programs for graphics cards, hadada-worker-cuda-NN for compute capability N.N. Without it the
+    /// processor writes.
+    #[arg(long, env = "HADADA_INFERENCE_GPU_WORKERS")]
+    gpu_workers: Option<PathBuf>,
+    /// NVIDIA's management library, where it is not the system's.
+    #[arg(long, env = "HADADA_NVML_PATH")]
+    nvml: Option<PathBuf>,
     /// Threads that compute; all processors by default.
     #[arg(long, env = "HADADA_INFERENCE_THREADS")]
     threads: Option<u32>,
@@ -49,12 +62,29 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Table {
     socket: Option<PathBuf>,
+    models: Option<PathBuf>,
     model: Option<PathBuf>,
     embedding_model: Option<PathBuf>,
     worker: Option<PathBuf>,
+    gpu_workers: Option<PathBuf>,
+    nvml: Option<PathBuf>,
     threads: Option<u32>,
     queue: Option<usize>,
     cache_tokens: Option<u32>,
+}
+
+/// Where the models come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Models {
+    /// What is enabled in this folder.
+    Folder(PathBuf),
+    /// These files, as they are.
+    Files {
+        /// The model that writes.
+        model: PathBuf,
+        /// The model that embeds.
+        embedding: Option<PathBuf>,
+    },
 }
 
 /// What the daemon runs with.
@@ -62,12 +92,14 @@ struct Table {
 pub struct Config {
     /// Where to listen.
     pub socket: PathBuf,
-    /// The model that writes.
-    pub model: PathBuf,
-    /// The model that embeds.
-    pub embedding_model: Option<PathBuf>,
-    /// The worker program.
+    /// What to serve.
+    pub models: Models,
+    /// The worker program for the processor.
     pub worker: PathBuf,
+    /// The folder of worker programs for graphics cards.
+    pub gpu_workers: Option<PathBuf>,
+    /// NVIDIA's management library.
+    pub nvml: Option<PathBuf>,
     /// Threads that compute.
     pub threads: Option<u32>,
     /// Requests that may wait.
@@ -88,24 +120,32 @@ impl Config {
             Some(path) => read(path)?,
             None => Table::default(),
         };
-        let need = |value: Option<PathBuf>, name: &str| {
-            value
-                .filter(|p| !p.as_os_str().is_empty())
-                .with_context(|| {
-                    format!("{name} is not set: give --{name}, or {name} in the [inference] table")
-                })
+        let given = |flag: Option<PathBuf>, file: Option<PathBuf>| {
+            flag.or(file).filter(|p| !p.as_os_str().is_empty())
         };
-        let worker = match options.worker.or(table.worker) {
+        let worker = match given(options.worker, table.worker) {
             Some(path) => path,
             None => std::env::current_exe()
                 .context("finding my own program file")?
                 .with_file_name("hadada-worker"),
         };
+        let embedding = given(options.embedding_model, table.embedding_model);
+        // A flag for either place beats the file's word on the other.
+        let models = match (options.model, options.models) {
+            (Some(model), _) => Models::Files { model, embedding },
+            (None, Some(folder)) => Models::Folder(folder),
+            (None, None) => match (table.model, table.models) {
+                (Some(model), _) => Models::Files { model, embedding },
+                (None, folder) => Models::Folder(folder.unwrap_or_else(|| MODELS.into())),
+            },
+        };
         let config = Config {
-            socket: need(options.socket.or(table.socket), "socket")?,
-            model: need(options.model.or(table.model), "model")?,
-            embedding_model: options.embedding_model.or(table.embedding_model),
+            socket: given(options.socket, table.socket)
+                .context("socket is not set: give --socket, or socket in the [inference] table")?,
+            models,
             worker,
+            gpu_workers: given(options.gpu_workers, table.gpu_workers),
+            nvml: given(options.nvml, table.nvml),
             threads: options.threads.or(table.threads),
             queue: options.queue.or(table.queue).unwrap_or(64),
             cache_tokens: options.cache_tokens.or(table.cache_tokens),
@@ -118,14 +158,6 @@ impl Config {
             bail!("queue is 0: no request could ever wait");
         }
         Ok(config)
-    }
-
-    /// The name the model has on the API before the worker has said it.
-    pub fn model_name(&self) -> String {
-        self.model.file_stem().map_or_else(
-            || "model".into(),
-            |stem| stem.to_string_lossy().into_owned(),
-        )
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod front;
+pub mod gpu;
 pub mod http;
 pub mod metrics;
 pub mod queue;

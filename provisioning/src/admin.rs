@@ -47,6 +47,14 @@ impl Socket {
         json(self.send(Method::GET, path, None).await?).await
     }
 
+    /// Asks for JSON that says how something is, and comes with whatever status fits that.
+    ///
+    /// # Errors
+    /// When nobody answers, or not with JSON.
+    pub async fn status(&self, path: &str) -> Result<Value> {
+        json(self.exchange(Method::GET, path, None).await?).await
+    }
+
     /// Asks for lines, to be read as they come.
     ///
     /// # Errors
@@ -61,6 +69,20 @@ impl Socket {
     }
 
     async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Incoming>> {
+        let response = self.exchange(method, path, body).await?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refusal(response).await)
+        }
+    }
+
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -82,7 +104,7 @@ impl Socket {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(bytes))?;
-        let response = timeout(PATIENCE, sender.send_request(request))
+        timeout(PATIENCE, sender.send_request(request))
             .await
             .with_context(|| {
                 format!(
@@ -90,12 +112,7 @@ impl Socket {
                     self.path.display()
                 )
             })?
-            .with_context(|| format!("{} broke the connection off", self.path.display()))?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(refusal(response).await)
-        }
+            .with_context(|| format!("{} broke the connection off", self.path.display()))
     }
 
     fn unreachable(&self, error: &io::Error) -> anyhow::Error {

@@ -47,6 +47,9 @@ enum Command {
     /// The recovery key on paper.
     #[command(subcommand)]
     Recovery(Recovery),
+    /// The models that write and sort.
+    #[command(subcommand)]
+    Model(Model),
     /// Checks the box and says what to do.
     Doctor {
         #[command(flatten)]
@@ -113,6 +116,63 @@ enum Certificate {
 }
 
 #[derive(Subcommand)]
+enum Model {
+    /// Brings a model into the box: a vendor's folder with a signed manifest, or a file of your own with --by-it.
+    Add {
+        /// The vendor's folder; with --by-it a GGUF file that writes, or a folder with model.safetensors, tokenizer.json and
+        /// config.json that sorts.
+        source: PathBuf,
+        /// No vendor signed it: it is marked as added by IT and signed with this box's own key.
+        #[arg(long, requires = "licence")]
+        by_it: bool,
+        /// Its licence, such as Apache-2.0.
+        #[arg(long, value_name = "NAME", requires = "by_it")]
+        licence: Option<String>,
+        /// Its name; the file's by default.
+        #[arg(long, value_name = "NAME", requires = "by_it")]
+        id: Option<String>,
+        /// The kind of network, such as llama.
+        #[arg(long, value_name = "NAME", requires = "by_it")]
+        architecture: Option<String>,
+        /// The most tokens it was trained for.
+        #[arg(long, value_name = "N", requires = "by_it")]
+        context: Option<u32>,
+        /// Tokens of keys and values that its cache should hold.
+        #[arg(long, value_name = "N", requires = "by_it")]
+        cache_tokens: Option<u32>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Shows the models that are there, who signed them, which are enabled and how they were evaluated.
+    List {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Makes the drafting service use a model, without dropping a request, and waits until it does.
+    Enable {
+        /// Its name.
+        id: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Checks signatures and every file, of one model or of all (exit code 1 where one is not whole).
+    Verify {
+        /// Its name; without it, all.
+        id: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Measures on this box how well a model drafts, prints the table and keeps it; a model that fails (exit code 1) can't be
+    /// enabled for writing.
+    Evaluate {
+        /// Its name.
+        id: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Subcommand)]
 enum Recovery {
     /// Reads a recovery key from standard input and says whether it is this box's.
     Check {
@@ -162,11 +222,45 @@ impl Cli {
             Command::Recovery(Recovery::Check { place }) => {
                 commands::recovery::check(&place.into())
             }
+            Command::Model(model) => model.run(now).await,
             Command::Doctor { place, port } => {
                 let place: Place = place.into();
                 let port = port.unwrap_or_else(|| place.default_port());
                 commands::doctor::run(&place, port, now).await
             }
+        }
+    }
+}
+
+impl Model {
+    async fn run(self, now: OffsetDateTime) -> anyhow::Result<Outcome> {
+        use commands::model;
+        match self {
+            Model::Add {
+                source,
+                licence: Some(licence),
+                id,
+                architecture,
+                context,
+                cache_tokens,
+                place,
+                ..
+            } => model::add_by_it(
+                &place.into(),
+                &model::ByIt {
+                    source,
+                    id,
+                    licence,
+                    architecture,
+                    context,
+                    cache_tokens,
+                },
+            ),
+            Model::Add { source, place, .. } => model::add(&place.into(), &source),
+            Model::List { place } => model::list(&place.into()),
+            Model::Enable { id, place } => model::enable(&place.into(), &id).await,
+            Model::Verify { id, place } => model::verify(&place.into(), id.as_deref()),
+            Model::Evaluate { id, place } => model::evaluate(&place.into(), &id, now).await,
         }
     }
 }

@@ -56,6 +56,16 @@ impl Place {
         self.keys().join("audit.pub")
     }
 
+    /// The Ed25519 key that signs models which IT adds itself: 32 bytes.
+    pub fn models_key(&self) -> PathBuf {
+        self.keys().join("models.key")
+    }
+
+    /// Holds the models, their manifests and what is enabled.
+    pub fn models(&self) -> PathBuf {
+        self.state.join("models")
+    }
+
     /// The key that wraps the practices' keys: 32 bytes.
     pub fn master_key(&self) -> PathBuf {
         self.keys().join("master.key")

@@ -2,10 +2,14 @@
 
 use crate::support::{Daemon, alive, program, signal, wait_for, writing_model};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// What is wrong must show in this time …
+const SHOWN: Duration = Duration::from_secs(5);
+/// … and the box must serve this soon after it has gone away.
+const SERVES: Duration = Duration::from_secs(15);
 
 fn story(max_tokens: u32, stream: bool) -> Value {
     json!({"prompt": "Once upon a time", "temperature": 0, "max_tokens": max_tokens, "ignore_eos": true, "stream": stream})
@@ -229,81 +233,231 @@ fn the_worker_ends_with_the_front_however_that_ends() {
     }
 }
 
-/// Sockets of a process, by inode.
-fn sockets(pid: u32) -> HashSet<String> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let links = entries.filter_map(|e| std::fs::read_link(e.unwrap().path()).ok());
-    links
-        .filter_map(|l| {
-            Some(
-                l.to_str()?
-                    .strip_prefix("socket:[")?
-                    .strip_suffix(']')?
-                    .to_owned(),
-            )
-        })
-        .collect()
+/// Sixteen streams, each read to its end: the last event's name and data, and when it came.
+fn sixteen(daemon: &Daemon, fault: impl FnOnce()) -> Vec<(String, String, Instant)> {
+    std::thread::scope(|scope| {
+        let (begun, all_begun) = std::sync::mpsc::channel();
+        let streams: Vec<_> = (0..16)
+            .map(|_| {
+                let begun = begun.clone();
+                scope.spawn(move || {
+                    let mut events = daemon.events("/v1/completions", &story(900, true));
+                    events.next().unwrap();
+                    begun.send(()).unwrap();
+                    let (name, data) = events.last().unwrap();
+                    (name, data, Instant::now())
+                })
+            })
+            .collect();
+        (0..16).for_each(|_| all_begun.recv().unwrap());
+        fault();
+        streams.into_iter().map(|s| s.join().unwrap()).collect()
+    })
 }
 
-/// Inodes of all sockets of the process's network namespace that are not Unix sockets.
-fn network_inodes(pid: u32) -> HashSet<String> {
-    let mut found = HashSet::new();
-    for (table, column) in [
-        ("tcp", 9),
-        ("tcp6", 9),
-        ("udp", 9),
-        ("udp6", 9),
-        ("raw", 9),
-        ("raw6", 9),
-        ("icmp", 9),
-        ("packet", 8),
-        ("netlink", 9),
-    ] {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        found.extend(
-            text.lines()
-                .skip(1)
-                .filter_map(|l| l.split_whitespace().nth(column).map(str::to_owned)),
+#[test]
+fn sixteen_streams_hear_at_once_of_a_killed_worker() {
+    let daemon = Daemon::ready();
+    let worker = daemon.worker();
+    let mut killed = Instant::now();
+    let ends = sixteen(&daemon, || {
+        signal("KILL", worker);
+        killed = Instant::now();
+    });
+    for (name, data, at) in ends {
+        assert_eq!(name, "error", "{data}");
+        assert!(data.contains("another one is being started"), "{data}");
+        assert!(
+            at - killed < SHOWN,
+            "a stream heard after {:?}",
+            at - killed
         );
     }
-    found
-}
-
-fn assert_no_network(daemon: &Daemon, front: u32) {
-    for _ in 0..3 {
-        daemon.post("/v1/completions", &story(4, false)).ok();
-        daemon.post("/v1/embeddings", &json!({"input": "x"})).ok();
-        for pid in [front, daemon.worker()] {
-            let own = sockets(pid);
-            assert!(!own.is_empty(), "the process has Unix sockets at least");
-            assert!(
-                own.is_disjoint(&network_inodes(pid)),
-                "process {pid} has a network socket"
-            );
-        }
-    }
+    daemon.wait_until("ready", SERVES);
+    assert!(killed.elapsed() < SERVES);
+    daemon.post("/v1/completions", &story(4, false)).ok();
 }
 
 #[test]
-fn no_network_socket_is_opened() {
+fn a_worker_that_is_stopped_for_good_is_replaced_under_sixteen_streams() {
     let daemon = Daemon::ready();
-    assert_no_network(&daemon, daemon.child.id());
+    let worker = daemon.worker();
+    let mut stopped = Instant::now();
+    let ends = sixteen(&daemon, || {
+        signal("STOP", worker);
+        stopped = Instant::now();
+        let health = daemon.wait_until("degraded", SHOWN);
+        assert!(
+            health["reason"].as_str().unwrap().contains("not answering"),
+            "{health}"
+        );
+    });
+    for (name, data, _) in ends {
+        assert_eq!(name, "error", "{data}");
+        assert!(data.contains("no sign of life"), "{data}");
+    }
+    let health = daemon.wait_until("ready", SERVES);
+    assert!(
+        stopped.elapsed() < SERVES,
+        "served again after {:?}",
+        stopped.elapsed()
+    );
+    assert_ne!(health["worker_pid"], worker);
+    assert!(!alive(worker));
+    daemon.post("/v1/completions", &story(4, false)).ok();
+}
+
+/// Sets how much address space a process may have, in bytes.
+fn limit_memory(pid: u32, bytes: Option<u64>) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
+    let limit = rustix::process::Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    rustix::process::prlimit(pid, rustix::process::Resource::As, limit).unwrap();
+}
+
+fn status(pid: u32, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|l| l.starts_with(name)).unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 #[test]
-fn it_works_where_there_is_no_network() {
-    let mut command = Command::new("unshare");
+fn a_worker_that_runs_out_of_memory_is_replaced() {
+    let daemon = Daemon::ready();
+    let worker = daemon.worker();
+    limit_memory(worker, Some(status(worker, "VmSize:") + (1 << 20)));
+    let texts: Vec<String> = (0..16)
+        .map(|i| format!("{i} {}", "knee ".repeat(200)))
+        .collect();
+    // The first try ends the worker, the second runs in the next one.
+    daemon.post("/v1/embeddings", &json!({"input": texts})).ok();
+    let health = daemon.wait_until("ready", SERVES);
+    assert_ne!(health["worker_pid"], worker, "the limit did no harm");
+    daemon.post("/v1/completions", &story(4, false)).ok();
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_the_numbers_and_taken_up_when_it_does() {
+    let mut command = Command::new("sh");
     command
-        .args(["--map-root-user", "--net"])
+        .args(["-c", "ulimit -S -v 600000; exec \"$0\" \"$@\""])
+        .arg(program("hadada-inference"));
+    let daemon = Daemon::start(command, &writing_model(), &[]);
+    let health = daemon.wait_until("down", SERVES);
+    let reason = health["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("the model needs 0.68 GB (0.10 GB of weights, 0.38 GB for 16384 tokens of keys and values, 0.20 GB besides)")
+            && reason.ends_with("of memory is free"),
+        "{health}"
+    );
+    let refused = daemon.post("/v1/completions", &story(2, false)).error(503);
+    assert_eq!(refused["message"], health["reason"]);
+    limit_memory(daemon.child.id(), None);
+    daemon.wait_until("ready", SERVES);
+    daemon.post("/v1/completions", &story(2, false)).ok();
+}
+
+#[test]
+fn a_full_disk_is_no_matter_because_nothing_is_written() {
+    // Not a byte may be written to any file: a disk that is full could not be worse.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -f 0; exec \"$0\" \"$@\" 2>/dev/null"])
         .arg(program("hadada-inference"));
     let daemon = Daemon::start(command, &writing_model(), &[]);
     daemon.wait_until("ready", Duration::from_secs(60));
-    let interfaces =
-        std::fs::read_to_string(format!("/proc/{}/net/dev", daemon.child.id())).unwrap();
-    assert_eq!(
-        interfaces.lines().skip(2).count(),
-        1,
-        "only the loopback: {interfaces}"
+    daemon.post("/v1/completions", &story(4, false)).ok();
+    daemon.post("/v1/embeddings", &json!({"input": "x"})).ok();
+    let worker = daemon.worker();
+    for pid in [daemon.child.id(), worker] {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
+            let name = entry.unwrap().file_name();
+            let number = name.to_str().unwrap();
+            let Ok(path) = std::fs::read_link(format!("/proc/{pid}/fd/{number}")) else {
+                continue;
+            };
+            let info =
+                std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+            let flags = info.lines().find_map(|l| l.strip_prefix("flags:"));
+            let flags = u32::from_str_radix(flags.unwrap_or("0").trim(), 8).unwrap();
+            let writable = flags & 3 != 0;
+            assert!(
+                !(writable && path.is_file()),
+                "{} is open for writing",
+                path.display()
+            );
+        }
+    }
+    signal("KILL", worker);
+    wait_for("another worker", SERVES, || {
+        let health = daemon.health();
+        (health["state"] == "ready" && health["worker_pid"] != worker).then_some(())
+    });
+    daemon.post("/v1/completions", &story(4, false)).ok();
+}
+
+#[test]
+fn a_flooded_socket_answers_and_is_itself_again_afterwards() {
+    let daemon = Daemon::ready();
+    let worker = daemon.worker();
+    let request =
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let begun = |more: &[u8]| {
+        let mut stream = daemon.connect();
+        stream.write_all(more).unwrap();
+        stream
+    };
+    // More half requests than there are places for connections, and garbage between them.
+    let mut half: Vec<_> = Vec::new();
+    for i in 0..600 {
+        // The system's own queue of connections may be full for a moment.
+        let mut stream = wait_for("a place in the system's queue", SERVES, || {
+            std::os::unix::net::UnixStream::connect(daemon.socket()).ok()
+        });
+        let _ = match i % 3 {
+            0 => stream.write_all(request),
+            1 => stream.write_all(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{\"prompt\": \""),
+            _ => stream.write_all(&[0xde, 0xad, 0xbe, 0xef].repeat(64)),
+        };
+        half.push(stream);
+    }
+    let asked = Instant::now();
+    assert_eq!(daemon.health()["state"], "ready");
+    assert!(
+        asked.elapsed() < Duration::from_secs(12),
+        "health took {:?}",
+        asked.elapsed()
     );
-    assert_no_network(&daemon, daemon.child.id());
+    drop(half);
+    // Bodies of 100 MB, announced and not: neither is read to its end.
+    let announced = begun(&[request, &b"content-length: 104857600\r\n\r\n"[..]].concat());
+    let head = first_line(announced);
+    assert!(head.contains(" 413 "), "{head}");
+    let mut chunked = begun(&[request, &b"transfer-encoding: chunked\r\n\r\n"[..]].concat());
+    let chunk = [&b"100000\r\n"[..], &vec![b'x'; 1 << 20], b"\r\n"].concat();
+    let sent = (0..100)
+        .take_while(|_| chunked.write_all(&chunk).is_ok())
+        .count();
+    assert!(sent < 100, "100 MB were taken in");
+    assert!(
+        status(daemon.child.id(), "VmHWM:") < 100 << 20,
+        "the front took much memory"
+    );
+    let again = Instant::now();
+    daemon.post("/v1/completions", &story(4, false)).ok();
+    assert!(again.elapsed() < SERVES);
+    assert_eq!(daemon.worker(), worker);
+}
+
+fn first_line(mut stream: std::os::unix::net::UnixStream) -> String {
+    let mut bytes = [0; 64];
+    let n = stream.read(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes[..n]).into_owned()
 }

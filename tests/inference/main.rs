@@ -4,8 +4,12 @@
 
 mod answers;
 mod faults;
+mod gpu;
 mod greedy;
+mod models;
+mod network;
 mod notes;
 mod requantise;
+mod requests;
 mod sameness;
 mod support;

@@ -75,6 +75,16 @@ impl Daemon {
 
     /// Starts a daemon by a command that ends in the program's name, and waits for its socket only.
     pub fn start(mut command: Command, model: &Path, flags: &[&str]) -> Daemon {
+        command
+            .arg("--model")
+            .arg(model)
+            .arg("--embedding-model")
+            .arg(models().join("minilm-l6-v2"));
+        Daemon::start_bare(command, flags)
+    }
+
+    /// The same without models.
+    pub fn start_bare(mut command: Command, flags: &[&str]) -> Daemon {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!(
@@ -85,10 +95,6 @@ impl Daemon {
         let child = command
             .arg("--socket")
             .arg(folder.join("socket"))
-            .arg("--model")
-            .arg(model)
-            .arg("--embedding-model")
-            .arg(models().join("minilm-l6-v2"))
             .arg("--threads")
             .arg(std::env::var_os("HADADA_TEST_THREADS").unwrap_or_else(|| "2".into()))
             .args(flags)
@@ -124,15 +130,25 @@ impl Daemon {
     }
 
     pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.send_with(method, path, &[], body)
+    }
+
+    pub fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         let mut stream = self.connect();
-        request(&mut stream, method, path, body);
+        request(&mut stream, method, path, headers, body);
         Reply::read(stream)
     }
 
     /// Begins a stream; events come one by one.
     pub fn events(&self, path: &str, body: &Value) -> Events {
         let mut stream = self.connect();
-        request(&mut stream, "POST", path, body.to_string().as_bytes());
+        request(&mut stream, "POST", path, &[], body.to_string().as_bytes());
         let mut from = BufReader::new(stream);
         let (status, _) = head(&mut from);
         assert_eq!(status, 200);
@@ -209,11 +225,21 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<
     }
 }
 
-fn request(stream: &mut UnixStream, method: &str, path: &str, body: &[u8]) {
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: box\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+fn request(
+    stream: &mut UnixStream,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) {
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: box\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
     );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     // A server that refuses a body may close before it has read it all.
     let _ = stream.write_all(body);

@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod draft;
+pub mod evaluation;
 pub mod gate;
 pub mod sort;
 pub mod statements;

@@ -94,6 +94,8 @@ struct Job {
     options: Options,
     with: With,
     model: Model,
+    /// Whether a model may write at the moment; without one, lines are sorted only.
+    writes: bool,
     _running: Guard,
 }
 
@@ -199,7 +201,8 @@ pub(super) async fn start(
         break Job {
             app: app.clone(),
             actor: session.actor(),
-            model: Model::new(app.inference.clone(), &health),
+            model: Model::new(app.inference.clone(), &health, session.user_id.to_string()),
+            writes: health.writing,
             visit,
             draft,
             key,
@@ -282,6 +285,10 @@ async fn run(mut job: Job, steps: mpsc::UnboundedSender<Step>) {
     };
     let (ending, why) = match &outcome {
         Outcome::Drafted(summary) if summary.model_available => (Ending::Done, None),
+        Outcome::Drafted(_) if !job.writes => (
+            Ending::Failed,
+            Some("No drafting model may write at the moment, so your lines are sorted and stand in your own words.".to_owned()),
+        ),
         Outcome::Drafted(_) => (
             Ending::Failed,
             Some("The drafting model stopped while it was writing. What it wrote is kept, and the lines it had not reached stand in the draft in your own words.".to_owned()),

@@ -18,6 +18,7 @@ mod view;
 mod visit;
 
 pub use draft::Running;
+pub use model::Model;
 pub use note::{Decision, Note, NoteChange, SECTION_LIMIT, SOURCE_LIMIT};
 pub use visit::{NoteView, Signature, Version, Visit, Writer, open};
 

@@ -30,11 +30,13 @@ pub(super) struct Timings {
 
 /// The model, for one draft. Dropping it drops the connection, and with it the daemon drops the work.
 #[derive(Debug)]
-pub(super) struct Model {
+pub struct Model {
     inference: Inference,
     /// Restarts of the worker when the draft began: one more means that it died meanwhile.
     restarts: u64,
     name: String,
+    /// Whose the requests are: clients of the daemon take turns.
+    client: String,
     pub(super) timings: Timings,
 }
 
@@ -94,11 +96,14 @@ fn model_error(error: InferenceError) -> ModelError {
 }
 
 impl Model {
-    pub(super) fn new(inference: Inference, health: &Health) -> Self {
+    /// The model that the daemon has now. `client` names who asks, so that one can't keep others waiting.
+    #[must_use]
+    pub fn new(inference: Inference, health: &Health, client: String) -> Self {
         Self {
             inference,
             restarts: health.restarts,
             name: health.model.clone().unwrap_or_default().id,
+            client,
             timings: Timings::default(),
         }
     }
@@ -131,6 +136,7 @@ impl Writer for Model {
     async fn write(&mut self, request: &WriteRequest) -> Result<String, ModelError> {
         let body = json!({
             "model": self.name,
+            "user": self.client,
             "messages": [
                 { "role": "system", "content": request.system },
                 { "role": "user", "content": request.user },
@@ -162,7 +168,10 @@ impl Embedder for Model {
     async fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
         let began = Instant::now();
         let answer = self
-            .ask::<Embeddings>("/v1/embeddings", &json!({ "input": texts }))
+            .ask::<Embeddings>(
+                "/v1/embeddings",
+                &json!({ "input": texts, "user": self.client }),
+            )
             .await;
         self.timings.embed_ms += millis(began);
         let mut data = answer?.data;

@@ -8,6 +8,7 @@ use super::facts::{Disk, Facts};
 use super::rules::{self, Standing, bytes_text, span_text};
 use crate::clock;
 use crate::error::Result;
+use crate::inference::Gpu;
 use crate::web::{App, Page, Permission, Session, Shell, html};
 
 /// One thing about the box.
@@ -90,7 +91,20 @@ impl Page for FactsFragment {
             Self {
                 now: now(
                     Standing::Good,
-                    vec![tile(Standing::Good, Some(40)), tile(Standing::Warn, None)],
+                    vec![
+                        tile(Standing::Good, Some(40)),
+                        tile(Standing::Warn, None),
+                        graphics_card_tile(&Gpu {
+                            state: "hot".into(),
+                            sentence: "The graphics card is hot (88 °C; it slows down at 90 °C), so fewer drafts are written at once."
+                                .into(),
+                            name: "NVIDIA RTX A4000".into(),
+                            serving: true,
+                            temperature: Some(88),
+                            memory_free: Some(9_000_000_000),
+                            ..Gpu::default()
+                        }),
+                    ],
                 ),
             },
             Self {
@@ -181,6 +195,9 @@ fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
         detail,
         used: None,
     });
+    if let Some(card) = &health.gpu {
+        tiles.push(graphics_card_tile(card));
+    }
     let waiting = match health.queue_depth {
         0 => "Nobody waits".into(),
         1 => "1 draft waits".into(),
@@ -204,6 +221,33 @@ fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
         detail: restarts,
         used: None,
     });
+}
+
+fn graphics_card_tile(card: &Gpu) -> Tile {
+    let (state, value) = rules::graphics_card(&card.state);
+    let detail = match &card.why_not {
+        // A card that is well and not in use has its reason in the worker, not in the readings.
+        Some(why) if state == Standing::Good => why.clone(),
+        _ => card.sentence.clone(),
+    };
+    let temperature = card
+        .temperature
+        .map_or_else(String::new, |degrees| format!(", {degrees} °C"));
+    let free = card
+        .memory_free
+        .map_or_else(String::new, |bytes| format!(", {} free", bytes_text(bytes)));
+    Tile {
+        title: "Graphics card".into(),
+        icon: "activity",
+        state: if card.why_not.is_some() {
+            state.max(Standing::Warn)
+        } else {
+            state
+        },
+        value: value.into(),
+        detail: format!("{detail} {}{temperature}{free}.", card.name),
+        used: None,
+    }
 }
 
 fn audit_tile(facts: &Facts, now: OffsetDateTime) -> Tile {

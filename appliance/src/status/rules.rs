@@ -64,6 +64,16 @@ pub(super) fn drafting(state: &str) -> (Standing, &'static str) {
     }
 }
 
+/// The graphics card. Nothing about it is worse than a warning: the processor takes over.
+pub(super) fn graphics_card(state: &str) -> (Standing, &'static str) {
+    match state {
+        "healthy" => (Standing::Good, "Well"),
+        "hot" => (Standing::Warn, "Hot"),
+        "degraded" => (Standing::Warn, "Needs a look"),
+        _ => (Standing::Warn, "Dropped out"),
+    }
+}
+
 /// Bytes as people say them.
 pub(super) fn bytes_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [

@@ -66,7 +66,7 @@ impl Cpu {
 
     /// Pieces of a loop: some for each thread, so that a slow one can be helped.
     fn grain(&self, units: usize) -> usize {
-        units.div_ceil(self.pool.threads() * 4)
+        units.div_ceil(self.pool.threads() * 8)
     }
 
     /// Normalises the rows of `x` by their root mean square, times `weight`, and rounds them in the forms that the

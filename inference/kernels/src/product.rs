@@ -126,6 +126,9 @@ unsafe fn groups<S: Simd, const BITS: u32>(low: *const u8, high: *const u8) -> [
     }
 }
 
+/// How far ahead of what is read now memory is asked for, in bytes.
+const AHEAD: usize = 3 << 10;
+
 /// Asks for bytes that come soon; memory speed is what bounds a single row.
 #[inline(always)]
 fn prefetch(start: *const u8, bytes: usize) {
@@ -150,7 +153,6 @@ unsafe fn blocks<S: Simd, const M: usize, const KIND: u8, const BITS: u32, const
     a: &Activations,
     first: usize,
 ) -> [S::F; M] {
-    const AHEAD: usize = 6;
     let unit = const { Unit::of(WeightType::from_number(KIND)) };
     let units = data.len() / unit.bytes;
     let a = &a.blocks;
@@ -159,7 +161,7 @@ unsafe fn blocks<S: Simd, const M: usize, const KIND: u8, const BITS: u32, const
         let mut out = [S::splat(0.0); M];
         for b in 0..units {
             let tile = data.as_ptr().add(b * unit.bytes);
-            prefetch(tile.wrapping_add(AHEAD * unit.bytes), unit.bytes);
+            prefetch(tile.wrapping_add(AHEAD), unit.bytes);
             let w = groups::<S, BITS>(tile, tile.add(unit.high));
             let scales = S::load_half(tile.add(unit.scales).cast());
             let minimums = if OFFSET == 0 {
@@ -244,9 +246,11 @@ unsafe fn supers<S: Simd, const M: usize, const BITS: u32>(
             let mut inner = [S::splat(0.0); M];
             for j in 0..8 {
                 let low = tile.add(j * 256);
-                prefetch(low.wrapping_add(unit.bytes), 256);
+                prefetch(
+                    tile.wrapping_add(j * (unit.bytes / 8) + AHEAD),
+                    unit.bytes / 8 + 63,
+                );
                 let high = tile.add(unit.high + j * high_bytes);
-                prefetch(high.wrapping_add(unit.bytes), high_bytes);
                 let w = groups::<S, BITS>(low, high);
                 let scales = tile.add(unit.inner_scales);
                 let (scale, second) = if BITS == 6 {

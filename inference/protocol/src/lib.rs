@@ -50,11 +50,6 @@ pub enum ToWorker {
         /// The request.
         id: RequestId,
     },
-    /// Answered with [`FromWorker::Pong`] between two passes: the proof that the engine moves.
-    Ping {
-        /// Comes back in the answer.
-        nonce: u64,
-    },
 }
 
 /// A request to write text.
@@ -171,12 +166,22 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromWorker {
-    /// The models are loaded and gave the known answers. The first message of a good start.
+    /// The models are loaded and gave the known answers.
     Ready(Box<WorkerInfo>),
     /// The worker can't run and ends; a sentence for people.
     Failed {
         /// Why.
         reason: String,
+        /// What helps.
+        #[serde(default)]
+        kind: FaultKind,
+    },
+    /// Sent twice a second, by a thread of its own: a sign of life, and how far the engine is.
+    Alive {
+        /// Steps of the engine so far: layers computed, turns made.
+        steps: u64,
+        /// Whether it has work; without work there are no steps.
+        busy: bool,
     },
     /// A request to write was taken up.
     Started {
@@ -237,11 +242,6 @@ pub enum FromWorker {
         /// The text.
         text: String,
     },
-    /// Answer to [`ToWorker::Ping`].
-    Pong {
-        /// What was asked with.
-        nonce: u64,
-    },
 }
 
 impl FromWorker {
@@ -255,7 +255,7 @@ impl FromWorker {
             | FromWorker::Embeddings { id, .. }
             | FromWorker::Tokens { id, .. }
             | FromWorker::Text { id, .. } => Some(*id),
-            FromWorker::Ready(_) | FromWorker::Failed { .. } | FromWorker::Pong { .. } => None,
+            FromWorker::Ready(_) | FromWorker::Failed { .. } | FromWorker::Alive { .. } => None,
         }
     }
 
@@ -327,6 +327,21 @@ pub struct Usage {
     pub total_ms: f32,
 }
 
+/// What helps against a worker's failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The same again, now: something was short for a moment.
+    Retry,
+    /// A new process.
+    #[default]
+    Restart,
+    /// Another device: this one can't be used, or computes wrongly.
+    LeaveGpu,
+    /// Less beside it, or a smaller model: it does not fit.
+    NoRoom,
+}
+
 /// What kind of reason a request was refused for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -346,8 +361,8 @@ pub enum RefusalKind {
 pub struct WorkerInfo {
     /// Its process.
     pub pid: u32,
-    /// The model that writes.
-    pub model: ModelInfo,
+    /// The model that writes, unless the worker only embeds.
+    pub model: Option<ModelInfo>,
     /// The model that embeds, if it is there.
     pub embedding: Option<ModelInfo>,
     /// Why it is not, where it was asked for.

@@ -1,8 +1,10 @@
 //! A worker process and the socket to it.
 
+use super::plan::Plan;
 use crate::config::Config;
 use hadada_inference_protocol::{FromWorker, ToWorker, decode, encode, frame_length};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -34,6 +36,29 @@ pub struct Worker {
     kill: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
+/// What a worker runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// A graphics card.
+    Gpu {
+        /// The program built for it.
+        program: PathBuf,
+        /// Its lasting name.
+        uuid: String,
+        /// Free memory in bytes when it was last asked.
+        free: Option<u64>,
+    },
+}
+
+impl Device {
+    /// Whether it is a card.
+    pub fn is_gpu(&self) -> bool {
+        matches!(self, Device::Gpu { .. })
+    }
+}
+
 impl Worker {
     /// Starts a worker; what it says arrives at `reports`.
     ///
@@ -41,21 +66,54 @@ impl Worker {
     /// When the program can't be started.
     pub fn start(
         config: &Config,
+        plan: &Plan,
+        device: &Device,
         number: u64,
         reports: UnboundedSender<Report>,
     ) -> std::io::Result<Worker> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let mut command = Command::new(&config.worker);
-        command.arg("--model").arg(&config.model);
-        if let Some(folder) = &config.embedding_model {
-            command.arg("--embedding-model").arg(folder);
+        let mut command = match device {
+            Device::Cpu => Command::new(&config.worker),
+            Device::Gpu {
+                program,
+                uuid,
+                free,
+            } => {
+                let mut command = Command::new(program);
+                // This card only, by its lasting name: the driver's numbers follow another order than NVML's.
+                command.env("CUDA_VISIBLE_DEVICES", uuid);
+                if let Some(folder) = program.parent().map(|p| p.join("lib")) {
+                    command.env("LD_LIBRARY_PATH", folder);
+                }
+                if let Some(free) = free {
+                    command.arg("--card-memory").arg(free.to_string());
+                }
+                command
+            }
+        };
+        if let Some(part) = &plan.writing {
+            command.arg("--model").arg(&part.path);
+            command.arg("--model-name").arg(&part.name);
+        }
+        if let Some(part) = &plan.sorting {
+            command.arg("--embedding-model").arg(&part.path);
+        }
+        for (hash, path) in plan
+            .writing
+            .iter()
+            .chain(&plan.sorting)
+            .flat_map(|part| &part.expect)
+        {
+            let mut pair = std::ffi::OsString::from(format!("{hash}:"));
+            pair.push(path);
+            command.arg("--expect").arg(pair);
         }
         if let Some(threads) = config.threads {
             command.arg("--threads").arg(threads.to_string());
             command.env("RAYON_NUM_THREADS", threads.to_string());
         }
-        if let Some(tokens) = config.cache_tokens {
+        if let Some(tokens) = config.cache_tokens.or(plan.cache_tokens) {
             command.arg("--cache-tokens").arg(tokens.to_string());
         }
         if !config.speculation {

@@ -12,6 +12,19 @@ use hadada_inference_protocol::{
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// What an event means that is not the answer hoped for.
+pub fn error_of(event: Event) -> ApiError {
+    match event {
+        Event::Busy(seconds) => ApiError::busy(seconds),
+        Event::Unavailable(reason) => ApiError::unavailable(reason),
+        Event::Late(reason) => ApiError::late(reason),
+        Event::Worker(FromWorker::Refused { kind, message, .. }) => {
+            ApiError::refused(kind, message)
+        }
+        Event::Worker(_) => ApiError::internal("the worker gave an answer of another kind"),
+    }
+}
+
 /// A whole answer.
 pub struct Answer {
     /// Its text.
@@ -60,7 +73,7 @@ pub async fn collect(mut ticket: Ticket) -> Result<Answer, ApiError> {
                     usage,
                 });
             }
-            other => return Err(ApiError::from_event(other)),
+            other => return Err(error_of(other)),
         }
     }
 }
@@ -86,7 +99,7 @@ pub async fn stream(
 ) -> Result<Response, ApiError> {
     match ticket.next().await {
         Event::Worker(FromWorker::Started { .. }) => {}
-        other => return Err(ApiError::from_event(other)),
+        other => return Err(error_of(other)),
     }
     let first: String = chunk(Part::Start).iter().map(data).collect();
     let state = Some((ticket, chunk, first));
@@ -106,10 +119,7 @@ pub async fn stream(
                     last = true;
                 }
                 other => {
-                    frame = format!(
-                        "event: error\n{}",
-                        data(&ApiError::from_event(other).json())
-                    );
+                    frame = format!("event: error\n{}", data(&error_of(other).json()));
                     last = true;
                 }
             }

@@ -2,98 +2,27 @@
 
 use super::answer::{self, Part, collect, now, reason_name, timings_json, token_text, usage_json};
 use super::error::ApiError;
-use super::params::{self, Params};
-use super::{App, Json};
-use axum::extract::State;
-use axum::http::HeaderMap;
+use super::requests::chat::Chat;
+use super::{App, Body, Connection, check_model, submission};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use hadada_inference_protocol::{Message, Prompt, ScoredToken, ToWorker, TokenOut};
-use serde::Deserialize;
+use hadada_inference_protocol::{Prompt, ScoredToken, ToWorker, TokenOut};
 use serde_json::{Value, json};
-
-#[derive(Deserialize)]
-pub struct ChatRequest {
-    messages: Vec<ChatMessage>,
-    #[serde(default)]
-    logprobs: bool,
-    top_logprobs: Option<u8>,
-    #[serde(flatten)]
-    params: Params,
-}
-
-#[derive(Deserialize)]
-struct ChatMessage {
-    role: String,
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<ContentPart>),
-}
-
-#[derive(Deserialize)]
-struct ContentPart {
-    r#type: String,
-    text: Option<String>,
-}
-
-impl ChatMessage {
-    fn check(self, place: usize) -> Result<Message, ApiError> {
-        let invalid = |rule: &str| {
-            Err(ApiError::invalid(
-                Some("messages"),
-                format!("messages: message {place}: {rule}"),
-            ))
-        };
-        if !matches!(self.role.as_str(), "system" | "user" | "assistant") {
-            return invalid("its role must be system, user or assistant");
-        }
-        let content = match self.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => {
-                let texts: Option<Vec<String>> = parts
-                    .into_iter()
-                    .map(|p| p.text.filter(|_| p.r#type == "text"))
-                    .collect();
-                match texts {
-                    Some(texts) => texts.concat(),
-                    None => return invalid("only text can be read"),
-                }
-            }
-        };
-        Ok(Message {
-            role: self.role,
-            content,
-        })
-    }
-}
 
 pub async fn complete(
     State(app): State<App>,
-    headers: HeaderMap,
-    Json(request): Json<ChatRequest>,
+    Extension(connection): Extension<Connection>,
+    Body(chat): Body<Chat>,
 ) -> Result<Response, ApiError> {
-    let model = params::check_model(&app, request.params.model.as_deref(), false)?;
-    let checked = request.params.check(&headers)?;
-    if request.messages.is_empty() {
-        return Err(ApiError::invalid(
-            Some("messages"),
-            "messages: at least one is needed",
-        ));
-    }
-    let messages = request
-        .messages
-        .into_iter()
-        .enumerate()
-        .map(|(i, m)| m.check(i))
-        .collect::<Result<_, _>>()?;
-    let count = params::logprob_count("top_logprobs", request.top_logprobs)?;
-    let logprobs = request.logprobs.then_some(count);
-    let params = request.params;
-    let ticket = app.front.submit(checked.priority, params.stream, |id| {
+    let Chat {
+        messages,
+        logprobs,
+        checked,
+    } = chat;
+    let model = check_model(&app, checked.model.as_deref(), false)?;
+    let (stream, with_usage, with_ids) = (checked.stream, checked.with_usage, checked.with_ids);
+    let submission = submission(&checked.terms, connection, stream);
+    let ticket = app.front.submit(submission, |id| {
         ToWorker::Generate(Box::new(checked.generate(
             id,
             Prompt::Chat(messages),
@@ -101,12 +30,7 @@ pub async fn complete(
         )))
     });
     let (id, created) = (format!("chatcmpl-{}", ticket.id), now());
-    if params.stream {
-        let with_usage = params
-            .stream_options
-            .as_ref()
-            .is_some_and(|o| o.include_usage);
-        let with_ids = params.return_token_ids;
+    if stream {
         return answer::stream(ticket, move |part| {
             let chunk = |delta: Value, reason: Value, tokens: &[TokenOut]| {
                 let mut choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
@@ -142,7 +66,7 @@ pub async fn complete(
         "finish_reason": reason_name(answer.reason),
         "logprobs": if logprobs.is_some() { logprobs_json(&answer.tokens) } else { Value::Null },
     });
-    if params.return_token_ids {
+    if with_ids {
         choice["token_ids"] = answer.token_ids().into();
     }
     let body = json!({

@@ -3,77 +3,30 @@
 
 use super::answer::{self, Part, collect, now, reason_name, timings_json, token_text, usage_json};
 use super::error::ApiError;
-use super::params::{self, Params};
-use super::{App, Json};
-use axum::extract::State;
-use axum::http::HeaderMap;
+use super::requests::completions::Completion;
+use super::{App, Body, Connection, check_model, submission};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use hadada_inference_protocol::{Prompt, ToWorker, Token, TokenOut};
-use serde::Deserialize;
+use hadada_inference_protocol::{ToWorker, TokenOut};
 use serde_json::{Map, Value, json};
-
-#[derive(Deserialize)]
-pub struct CompletionRequest {
-    prompt: PromptField,
-    logprobs: Option<u8>,
-    #[serde(default)]
-    echo: bool,
-    parse_special: Option<bool>,
-    #[serde(flatten)]
-    params: Params,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PromptField {
-    Text(String),
-    Tokens(Vec<Token>),
-    Texts(Vec<String>),
-    Many(Vec<Vec<Token>>),
-}
-
-impl PromptField {
-    fn check(self, parse_special: bool) -> Result<Prompt, ApiError> {
-        let text = |text| Prompt::Text {
-            text,
-            parse_special,
-        };
-        match self {
-            PromptField::Text(one) => Ok(text(one)),
-            PromptField::Tokens(tokens) => Ok(Prompt::Tokens(tokens)),
-            PromptField::Texts(mut many) if many.len() == 1 => Ok(text(many.remove(0))),
-            PromptField::Many(mut many) if many.len() == 1 => Ok(Prompt::Tokens(many.remove(0))),
-            _ => Err(ApiError::invalid(
-                Some("prompt"),
-                "prompt: only one prompt a request is supported",
-            )),
-        }
-    }
-}
 
 pub async fn complete(
     State(app): State<App>,
-    headers: HeaderMap,
-    Json(request): Json<CompletionRequest>,
+    Extension(connection): Extension<Connection>,
+    Body(completion): Body<Completion>,
 ) -> Result<Response, ApiError> {
-    let model = params::check_model(&app, request.params.model.as_deref(), false)?;
-    let checked = request.params.check(&headers)?;
-    if request.echo {
-        return Err(ApiError::invalid(Some("echo"), "echo: it is not supported"));
-    }
-    let logprobs = request
-        .logprobs
-        .map(|n| params::logprob_count("logprobs", Some(n)))
-        .transpose()?;
-    let prompt = request
-        .prompt
-        .check(request.parse_special.unwrap_or(true))?;
-    let params = request.params;
-    let ticket = app.front.submit(checked.priority, params.stream, |id| {
+    let Completion {
+        prompt,
+        logprobs,
+        checked,
+    } = completion;
+    let model = check_model(&app, checked.model.as_deref(), false)?;
+    let (stream, with_usage, with_ids) = (checked.stream, checked.with_usage, checked.with_ids);
+    let submission = submission(&checked.terms, connection, stream);
+    let ticket = app.front.submit(submission, |id| {
         ToWorker::Generate(Box::new(checked.generate(id, prompt, logprobs)))
     });
     let (id, created) = (format!("cmpl-{}", ticket.id), now());
-    let with_ids = params.return_token_ids;
     let choice = move |text: &str, tokens: &[TokenOut], reason: Value| {
         let mut choice = json!({
             "index": 0, "text": text, "finish_reason": reason,
@@ -84,11 +37,7 @@ pub async fn complete(
         }
         choice
     };
-    if params.stream {
-        let with_usage = params
-            .stream_options
-            .as_ref()
-            .is_some_and(|o| o.include_usage);
+    if stream {
         return answer::stream(ticket, move |part| {
             let chunk = |choices: Value| json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices});
             match part {

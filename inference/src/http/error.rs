@@ -1,9 +1,8 @@
 //! Errors in the form OpenAI's clients expect: `{"error": {message, type, param, code}}`.
 
-use crate::front::Event;
 use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use hadada_inference_protocol::{FromWorker, RefusalKind};
+use hadada_inference_protocol::RefusalKind;
 use serde_json::{Value, json};
 
 /// An error as a client sees it.
@@ -79,45 +78,43 @@ impl ApiError {
         error
     }
 
-    /// What an event means that is not the answer hoped for.
-    pub fn from_event(event: Event) -> ApiError {
-        match event {
-            Event::Busy(seconds) => {
-                let message = "too many requests are waiting; try again later";
-                let mut error =
-                    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
-                (error.code, error.retry_after) = (Some("queue_full"), Some(seconds));
-                error
-            }
-            Event::Unavailable(reason) => ApiError::unavailable(reason),
-            Event::Worker(FromWorker::Refused { kind, message, .. }) => {
-                let mut error = match kind {
-                    RefusalKind::Invalid | RefusalKind::ContextLength => {
-                        ApiError::invalid(None, message)
-                    }
-                    RefusalKind::NoModel => ApiError::unavailable(message),
-                    RefusalKind::Internal => {
-                        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
-                    }
-                };
+    /// Its deadline passed.
+    pub fn late(message: impl Into<String>) -> ApiError {
+        let mut error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message);
+        error.code = Some("deadline_exceeded");
+        error
+    }
+
+    /// Too many wait; try again after so many seconds.
+    pub fn busy(seconds: u64) -> ApiError {
+        let message = "too many requests are waiting; try again later";
+        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        (error.code, error.retry_after) = (Some("queue_full"), Some(seconds));
+        error
+    }
+
+    /// A fault of ours.
+    pub fn internal(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The worker refused it.
+    pub fn refused(kind: RefusalKind, message: String) -> ApiError {
+        match kind {
+            RefusalKind::NoModel => ApiError::unavailable(message),
+            RefusalKind::Internal => ApiError::internal(message),
+            RefusalKind::Invalid | RefusalKind::ContextLength => {
                 // Workers begin their sentences with the field, where it is one field's fault.
-                if error.status == StatusCode::BAD_REQUEST {
-                    error.param = error
-                        .message
-                        .split_once(": ")
-                        .map(|(field, _)| field.to_owned())
-                        .filter(|f| !f.contains(' '));
-                }
+                let field = message
+                    .split_once(": ")
+                    .map(|(field, _)| field.to_owned())
+                    .filter(|f| !f.contains(' '));
+                let mut error = ApiError::invalid(field.as_deref(), message);
                 if kind == RefusalKind::ContextLength {
                     error.code = Some("context_length_exceeded");
                 }
                 error
             }
-            Event::Worker(_) => ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                "the worker gave an answer of another kind",
-            ),
         }
     }
 

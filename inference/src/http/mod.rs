@@ -4,40 +4,47 @@ mod answer;
 mod chat;
 mod completions;
 mod embeddings;
-mod error;
-mod params;
+pub mod error;
+pub mod requests;
 mod status;
 mod tokens;
 
-use crate::front::Handle;
+use self::requests::Read;
+use self::requests::params::Terms;
+use crate::front::{Handle, Submission};
 use crate::metrics::Metrics;
 use anyhow::{Context, bail};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use error::ApiError;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use serde::de::DeserializeOwned;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 4 << 20;
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 512;
-/// Time a client has to send a request's head.
-const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Time a client has to send a request's head. Clients are on this machine: whoever needs longer only takes a place.
+const HEAD_TIME: Duration = Duration::from_secs(3);
 /// Time a client has to send a request's body.
-const BODY_TIME: Duration = Duration::from_secs(30);
+const BODY_TIME: Duration = Duration::from_secs(4);
 /// Time open requests have to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The number of a connection: clients without a name are told apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection(u64);
 
 /// What handlers have.
 #[derive(Clone)]
@@ -87,6 +94,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(stop);
+    let mut number = 0;
     loop {
         let place = Arc::clone(&places).acquire_owned();
         let accepted = tokio::select! {
@@ -102,8 +110,13 @@ pub async fn serve(
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME);
-        let connection =
-            graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
+        number += 1;
+        let (connection, service) = (Connection(number), service.clone());
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
+            request.extensions_mut().insert(connection);
+            service.call(request)
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A connection's error is the client's affair: it went away or didn't speak HTTP.
             if let Err(error) = connection.await {
@@ -162,13 +175,21 @@ async fn count(
     response
 }
 
-/// A JSON body, with errors in the API's own form.
-struct Json<T>(T);
+/// A route's body.
+struct Body<T>(T);
 
-impl<T: DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
+impl<T: Read> axum::extract::FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
+        let headers = request.headers().clone();
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > MAX_BODY as u64) {
+            // Nothing of it is waited for.
+            return Err(ApiError::too_large(MAX_BODY));
+        }
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| ApiError::invalid(None, "the body did not arrive in time"))?;
         let body = body.map_err(
@@ -177,8 +198,48 @@ impl<T: DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
                 _ => ApiError::invalid(None, "the body did not arrive whole"),
             },
         )?;
-        serde_json::from_slice(&body).map(Json).map_err(|e| {
-            ApiError::invalid(None, format!("the body is not what is expected here: {e}"))
-        })
+        T::read(&headers, &body).map(Body)
+    }
+}
+
+/// The terms for the front. A client without a name is known by its connection.
+fn submission(terms: &Terms, connection: Connection, streaming: bool) -> Submission {
+    Submission {
+        priority: terms.priority,
+        streaming,
+        client: match &terms.client {
+            Some(name) => format!("name {name}"),
+            None => format!("connection {}", connection.0),
+        },
+        deadline: terms.limit.map(|limit| Instant::now() + limit),
+    }
+}
+
+/// Checks that the model asked for is the one that is loaded. Nothing, an empty name and `default` ask for any.
+///
+/// # Errors
+/// When it is another, or nothing writes.
+fn check_model(app: &App, asked: Option<&str>, embedding: bool) -> Result<String, ApiError> {
+    let status = app.front.status();
+    let loaded = if embedding {
+        let model = status.info.as_ref().and_then(|i| i.embedding.as_ref());
+        model.map_or_else(String::new, |m| m.id.clone())
+    } else {
+        if let Some(reason) = status.no_writer {
+            return Err(ApiError::unavailable(reason));
+        }
+        let model = status.info.as_ref().and_then(|i| i.model.as_ref());
+        model.map_or_else(|| status.model_name.to_string(), |m| m.id.clone())
+    };
+    match asked {
+        Some(asked)
+            if !asked.is_empty()
+                && asked != "default"
+                && asked != loaded
+                && !(embedding && loaded.is_empty()) =>
+        {
+            Err(ApiError::no_such_model(asked, &loaded))
+        }
+        _ => Ok(loaded),
     }
 }

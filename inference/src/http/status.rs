@@ -20,12 +20,15 @@ pub async fn health(State(app): State<App>) -> (StatusCode, axum::Json<Value>) {
         "device": info.map(|i| &i.device),
         "kernels": info.map(|i| &i.kernels),
         "threads": info.map(|i| i.threads),
-        "model": info.map(|i| &i.model),
+        "model": info.and_then(|i| i.model.as_ref()),
         "embedding_model": info.and_then(|i| i.embedding.as_ref()),
         "queue_depth": app.metrics.queued.load(Relaxed),
         "running": app.metrics.running.load(Relaxed),
         "worker_pid": status.pid,
         "restarts": app.metrics.restarts.load(Relaxed),
+        "writing": status.no_writer.is_none(),
+        "gpu": status.gpu,
+        "recent": app.metrics.summary(),
     });
     (
         if serving {
@@ -52,7 +55,7 @@ pub async fn models(State(app): State<App>) -> Result<axum::Json<Value>, ApiErro
             "description": model.description, "context_length": model.context_length, "width": model.width,
         })
     };
-    let mut data = vec![entry(&info.model, "text")];
+    let mut data: Vec<Value> = info.model.iter().map(|m| entry(m, "text")).collect();
     data.extend(info.embedding.as_ref().map(|m| entry(m, "embedding")));
     Ok(axum::Json(json!({"object": "list", "data": data})))
 }

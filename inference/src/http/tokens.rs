@@ -1,26 +1,19 @@
 //! `POST /tokenize` and `POST /detokenize`, as llama.cpp has them. Unlike there, the names of special tokens are text
 //! unless `parse_special` is true.
 
+use super::answer::error_of;
 use super::error::ApiError;
-use super::{App, Json};
+use super::requests::tokens::{Text, TokenizeRequest, Tokens};
+use super::{App, Body, Connection, submission};
 use crate::front::Event;
-use axum::extract::State;
-use hadada_inference_protocol::{FromWorker, Priority, ToWorker, Token};
-use serde::Deserialize;
+use axum::extract::{Extension, State};
+use hadada_inference_protocol::{FromWorker, ToWorker};
 use serde_json::{Value, json};
-
-#[derive(Deserialize)]
-pub struct TokenizeRequest {
-    content: String,
-    #[serde(default)]
-    add_special: bool,
-    #[serde(default)]
-    parse_special: bool,
-}
 
 pub async fn tokenize(
     State(app): State<App>,
-    Json(request): Json<TokenizeRequest>,
+    Extension(connection): Extension<Connection>,
+    Body(Text { request, terms }): Body<Text>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let TokenizeRequest {
         content,
@@ -33,39 +26,27 @@ pub async fn tokenize(
         add_special,
         parse_special,
     };
-    match app
-        .front
-        .submit(Priority::Interactive, false, make)
-        .next()
-        .await
-    {
+    let submission = submission(&terms, connection, false);
+    match app.front.submit(submission, make).next().await {
         Event::Worker(FromWorker::Tokens { tokens, .. }) => {
             Ok(axum::Json(json!({"tokens": tokens})))
         }
-        other => Err(ApiError::from_event(other)),
+        other => Err(error_of(other)),
     }
-}
-
-#[derive(Deserialize)]
-pub struct DetokenizeRequest {
-    tokens: Vec<Token>,
 }
 
 pub async fn detokenize(
     State(app): State<App>,
-    Json(request): Json<DetokenizeRequest>,
+    Extension(connection): Extension<Connection>,
+    Body(Tokens { request, terms }): Body<Tokens>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let make = |id| ToWorker::Detokenize {
         id,
         tokens: request.tokens,
     };
-    match app
-        .front
-        .submit(Priority::Interactive, false, make)
-        .next()
-        .await
-    {
+    let submission = submission(&terms, connection, false);
+    match app.front.submit(submission, make).next().await {
         Event::Worker(FromWorker::Text { text, .. }) => Ok(axum::Json(json!({"content": text}))),
-        other => Err(ApiError::from_event(other)),
+        other => Err(error_of(other)),
     }
 }

@@ -1,5 +1,6 @@
 //! The one thread that runs the models: takes requests, forms passes, chooses tokens, and answers.
 
+use super::alive;
 use super::backend::{Backend, BackendError, KV_BLOCK};
 use super::embed::{self, Embedder};
 use super::grammar::Grammars;
@@ -9,7 +10,7 @@ use super::sequence::Sequence;
 use super::template::ChatTemplate;
 use super::tokenizer::Tokenizer;
 use hadada_inference_protocol::{
-    Format, FromWorker, Generate, Prompt, RefusalKind, RequestId, ToWorker, write,
+    FaultKind, Format, FromWorker, Generate, Prompt, RefusalKind, RequestId, ToWorker, write,
 };
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -104,11 +105,14 @@ impl<W: Write> Engine<W> {
     pub fn run(mut self, inbox: &Receiver<ToWorker>) -> io::Result<()> {
         loop {
             if self.waiting.is_empty() && self.running.is_empty() && self.embeddings.is_empty() {
+                alive::busy(false);
                 match inbox.recv() {
                     Ok(message) => self.take(message)?,
                     Err(_) => return Ok(()),
                 }
+                alive::busy(true);
             }
+            alive::step();
             loop {
                 match inbox.try_recv() {
                     Ok(message) => self.take(message)?,
@@ -211,9 +215,18 @@ impl<W: Write> Engine<W> {
                 }
             }
             ToWorker::Cancel { id } => self.cancel(id),
-            ToWorker::Ping { nonce } => self.say(&FromWorker::Pong { nonce })?,
         }
         Ok(())
+    }
+
+    /// Tells the front that this process can't go on, and what helps.
+    fn end(&mut self, reason: String, kind: FaultKind) -> io::Result<()> {
+        self.say(&FromWorker::Failed {
+            reason: reason.clone(),
+            kind,
+        })?;
+        self.out.flush()?;
+        Err(io::Error::other(reason))
     }
 
     fn cancel(&mut self, id: RequestId) {
@@ -374,13 +387,8 @@ impl<W: Write> Engine<W> {
         let logits = match computed {
             Ok(logits) => logits,
             Err(BackendError::Retry(reason)) => return self.give_up(&reason),
-            Err(BackendError::Restart(reason) | BackendError::LeaveGpu(reason)) => {
-                self.say(&FromWorker::Failed {
-                    reason: reason.clone(),
-                })?;
-                self.out.flush()?;
-                return Err(io::Error::other(reason));
-            }
+            Err(BackendError::Restart(reason)) => return self.end(reason, FaultKind::Restart),
+            Err(BackendError::LeaveGpu(reason)) => return self.end(reason, FaultKind::LeaveGpu),
         };
         let mut rest = logits;
         let mut ended = Vec::new();

@@ -49,7 +49,7 @@ impl Backend for Parrot {
         0.0
     }
 
-    fn check(&mut self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), BackendError> {
         Ok(())
     }
 

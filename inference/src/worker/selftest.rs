@@ -1,7 +1,7 @@
 //! Questions with known answers, asked before a start is believed: a processor or a build that computes wrongly must
 //! not write notes.
 
-use crate::worker::backend::{Backend, KV_BLOCK, Row};
+use crate::worker::backend::{Backend, BackendError, KV_BLOCK, Row};
 use crate::worker::kv::Blocks;
 use hadada_inference_protocol::Token;
 use hadada_kernels::pick;
@@ -19,8 +19,9 @@ const KNOWN: &[(&str, &[Token], &[Token])] = &[(
 /// Asks.
 ///
 /// # Errors
-/// A sentence about the first wrong answer.
-pub fn run(backend: &mut dyn Backend, sha256: &str) -> Result<(), String> {
+/// About the first wrong answer: a device that gives one is of no use. The device's own errors as they are.
+pub fn run(backend: &mut dyn Backend, sha256: &str) -> Result<(), BackendError> {
+    let wrong = |what: String| Err(BackendError::LeaveGpu(what));
     backend.check()?;
     let vocabulary = backend.config().vocabulary;
     let prompt: Vec<Token> = (0..40)
@@ -28,7 +29,7 @@ pub fn run(backend: &mut dyn Backend, sha256: &str) -> Result<(), String> {
         .collect();
     let together = last_logits(backend, &prompt, prompt.len())?;
     if !pick::all_finite(&together) {
-        return Err("the model's numbers are not finite".into());
+        return wrong("the model's numbers are not finite".into());
     }
     let pieces = last_logits(backend, &prompt, 7)?;
     let apart = together
@@ -37,14 +38,16 @@ pub fn run(backend: &mut dyn Backend, sha256: &str) -> Result<(), String> {
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max);
     if together.len() != pieces.len() || apart > backend.tolerance() {
-        return Err("a prompt in pieces gives other numbers than the prompt at once".into());
+        return wrong(format!(
+            "a prompt in pieces gives other numbers than the prompt at once, {apart} apart"
+        ));
     }
     if let Some((_, prompt, answer)) = KNOWN.iter().find(|(hash, ..)| *hash == sha256) {
         let mut tokens = prompt.to_vec();
         for &expected in *answer {
             let found = pick::best(&last_logits(backend, &tokens, tokens.len())?).map(|c| c.token);
             if found != Some(expected) {
-                return Err(format!(
+                return wrong(format!(
                     "the model went on with {found:?} where {expected} is known to come"
                 ));
             }
@@ -59,14 +62,14 @@ fn last_logits(
     backend: &mut dyn Backend,
     prompt: &[Token],
     step: usize,
-) -> Result<Vec<f32>, String> {
+) -> Result<Vec<f32>, BackendError> {
     let mut blocks = Blocks::new(backend.blocks());
     let Some((table, _)) = blocks.reserve(prompt, prompt.len()) else {
-        return Err(format!(
+        return Err(BackendError::LeaveGpu(format!(
             "the cache has room for {} tokens; the known-answer test needs {}",
             backend.blocks() * KV_BLOCK,
             prompt.len()
-        ));
+        )));
     };
     let mut last = Vec::new();
     for (i, tokens) in prompt.chunks(step).enumerate() {
@@ -80,7 +83,7 @@ fn last_logits(
                 wanted: position + 1 == prompt.len(),
             })
             .collect();
-        last = backend.forward(&rows).map_err(|e| e.to_string())?.to_vec();
+        last = backend.forward(&rows)?.to_vec();
     }
     Ok(last)
 }

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod certificate;
 pub mod doctor;
 pub mod init;
+pub mod model;
 pub mod recovery;
 pub mod token;
 

@@ -260,7 +260,7 @@ impl Backend for CpuBackend {
     }
 
     /// Products of the model's own weights, one of each type they are stored in, against the scalar reference.
-    fn check(&mut self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), BackendError> {
         let mut checked = Vec::new();
         for matrix in self.matrices() {
             if checked.contains(&matrix.kind()) {
@@ -270,8 +270,9 @@ impl Backend for CpuBackend {
             let x: Vec<f32> = (0..matrix.columns())
                 .map(|i| (i as f32 * 0.7).sin() * 2.0)
                 .collect();
-            let outcome = |isa| -> Result<Vec<f32>, String> {
-                let mut cpu = Cpu::new(isa, self.cpu.threads()).map_err(|e| e.to_string())?;
+            let outcome = |isa| -> Result<Vec<f32>, BackendError> {
+                let mut cpu = Cpu::new(isa, self.cpu.threads())
+                    .map_err(|e| BackendError::LeaveGpu(e.to_string()))?;
                 let mut rounded = Activations::default();
                 let mut out = vec![0.0; matrix.rows()];
                 cpu.round(&x, matrix.columns(), matrix.forms(), &mut rounded);
@@ -279,10 +280,10 @@ impl Backend for CpuBackend {
                 Ok(out)
             };
             if outcome(self.cpu.isa())? != outcome(Isa::Scalar)? {
-                return Err(format!(
+                return Err(BackendError::LeaveGpu(format!(
                     "a matrix product with {} differs from the reference",
                     self.cpu.isa().name()
-                ));
+                )));
             }
         }
         Ok(())
@@ -332,6 +333,7 @@ impl Backend for CpuBackend {
             rows.iter().flat_map(|r| rope.angles(r.position)),
         );
         for (i, layer) in self.layers.iter().enumerate() {
+            crate::worker::alive::step();
             cpu.normalise(
                 x,
                 &layer.attention_norm,

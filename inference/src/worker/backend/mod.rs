@@ -1,6 +1,16 @@
 //! What runs a model. A backend owns the weights and the keys and values; the engine decides which rows it computes.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+pub mod cuda_errors;
+#[cfg(any(test, feature = "cuda"))]
+pub mod tensors;
+#[cfg(any(test, feature = "cuda"))]
+pub mod tensors_check;
+#[cfg(test)]
+mod tensors_tests;
 
 use crate::worker::model::config::ModelConfig;
 use hadada_inference_protocol::Token;
@@ -61,8 +71,8 @@ pub trait Backend {
     /// Compares the parts of a pass with a reference: a quantised product, attention.
     ///
     /// # Errors
-    /// A sentence about the first that differs.
-    fn check(&mut self) -> Result<(), String>;
+    /// About the first that differs: a device that gives a wrong answer is of no use. The device's own errors as they are.
+    fn check(&mut self) -> Result<(), BackendError>;
     /// Computes a pass. Rows of one sequence must be in the order of their positions, and all earlier positions be in
     /// the cache or in this pass. Gives the logits of the wanted rows, in order, one vocabulary each.
     ///

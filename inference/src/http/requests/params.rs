@@ -1,29 +1,30 @@
 //! The parameters that chat and plain completions share, checked.
 
-use super::App;
-use super::error::ApiError;
+use super::ApiError;
 use axum::http::HeaderMap;
 use hadada_inference_protocol::{Format, Generate, Priority, Prompt, RequestId, Sampling};
 use serde::Deserialize;
 use serde_json::Value;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// Stop texts a request may have, and their length in bytes.
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 256;
 /// The most alternatives to a token that are reported.
 const MAX_LOGPROBS: u8 = 20;
+/// The longest deadline, in seconds.
+const LONGEST_DEADLINE: f64 = 3600.0;
+/// The longest name of a client, in bytes.
+const MAX_CLIENT: usize = 64;
 
 /// As they come.
 #[derive(Deserialize)]
 pub struct Params {
-    /// The model wanted.
-    pub model: Option<String>,
-    /// Send the answer as it grows.
+    model: Option<String>,
     #[serde(default)]
-    pub stream: bool,
-    /// How.
-    pub stream_options: Option<StreamOptions>,
+    stream: bool,
+    stream_options: Option<StreamOptions>,
     max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     temperature: Option<f32>,
@@ -40,18 +41,80 @@ pub struct Params {
     n: Option<u32>,
     #[serde(default)]
     ignore_eos: bool,
-    /// Report the tokens' numbers.
     #[serde(default)]
-    pub return_token_ids: bool,
+    return_token_ids: bool,
     tools: Option<Value>,
+    timeout: Option<f64>,
+    user: Option<String>,
 }
 
-/// What a stream carries besides text.
 #[derive(Deserialize)]
-pub struct StreamOptions {
-    /// A last chunk with the usage.
+struct StreamOptions {
     #[serde(default)]
-    pub include_usage: bool,
+    include_usage: bool,
+}
+
+/// Who asks, how urgently, and for how long: what every request may say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// Who waits.
+    pub priority: Priority,
+    /// The client's own name for itself.
+    pub client: Option<String>,
+    /// How long an answer is wanted.
+    pub limit: Option<Duration>,
+}
+
+impl Terms {
+    /// Reads them from fields of the body, or else from headers: `x-hadada-priority`, `x-hadada-client`,
+    /// `x-hadada-deadline-ms`.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    pub fn read(
+        headers: &HeaderMap,
+        priority: Option<&str>,
+        user: Option<&str>,
+        timeout: Option<f64>,
+    ) -> Result<Terms, ApiError> {
+        let header = |name: &str| {
+            headers
+                .get(name)
+                .map(|value| value.to_str().unwrap_or("\u{fffd}"))
+        };
+        let client = user.or(header("x-hadada-client")).map(str::to_owned);
+        if client
+            .as_ref()
+            .is_some_and(|c| c.is_empty() || c.len() > MAX_CLIENT)
+        {
+            return Err(ApiError::invalid(
+                Some("user"),
+                format!("user: it must have 1 to {MAX_CLIENT} bytes"),
+            ));
+        }
+        let seconds = match (timeout, header("x-hadada-deadline-ms")) {
+            (Some(seconds), _) => Some(seconds),
+            (None, Some(text)) => Some(text.parse::<u32>().map_or(f64::NAN, f64::from) / 1000.0),
+            (None, None) => None,
+        };
+        let limit = match seconds {
+            None => None,
+            Some(s) if s > 0.0 && s <= LONGEST_DEADLINE => Some(Duration::from_secs_f64(s)),
+            Some(_) => {
+                return Err(ApiError::invalid(
+                    Some("timeout"),
+                    format!(
+                        "timeout: it must be more than 0 and at most {LONGEST_DEADLINE} seconds"
+                    ),
+                ));
+            }
+        };
+        Ok(Terms {
+            priority: self::priority(priority.or(header("x-hadada-priority")))?,
+            client,
+            limit,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -73,9 +136,18 @@ struct JsonSchema {
 }
 
 /// Checked; what is left is the prompt.
+#[derive(Debug, PartialEq)]
 pub struct Checked {
-    /// Who waits.
-    pub priority: Priority,
+    /// The model wanted.
+    pub model: Option<String>,
+    /// Who asks.
+    pub terms: Terms,
+    /// Send the answer as it grows.
+    pub stream: bool,
+    /// With a last chunk that has the usage.
+    pub with_usage: bool,
+    /// Report the tokens' numbers.
+    pub with_ids: bool,
     max_tokens: Option<u32>,
     sampling: Sampling,
     stop: Vec<String>,
@@ -87,18 +159,19 @@ impl Checked {
     /// The message to the worker.
     pub fn generate(self, id: RequestId, prompt: Prompt, logprobs: Option<u8>) -> Generate {
         let Checked {
-            priority,
+            terms,
             max_tokens,
             sampling,
             stop,
             format,
             ignore_eos,
+            ..
         } = self;
         Generate {
             id,
             prompt,
             max_tokens,
-            priority,
+            priority: terms.priority,
             sampling,
             stop,
             format,
@@ -168,7 +241,19 @@ impl Params {
             return invalid("stop", "at most 16 texts of 1 to 256 bytes are supported");
         }
         Ok(Checked {
-            priority: priority(headers, self.priority.as_deref())?,
+            model: self.model.clone(),
+            terms: Terms::read(
+                headers,
+                self.priority.as_deref(),
+                self.user.as_deref(),
+                self.timeout,
+            )?,
+            stream: self.stream,
+            with_usage: self
+                .stream_options
+                .as_ref()
+                .is_some_and(|o| o.include_usage),
+            with_ids: self.return_token_ids,
             max_tokens,
             sampling: Sampling {
                 temperature: within("temperature", self.temperature, 1.0, 0.0..=2.0)?,
@@ -215,15 +300,8 @@ impl Params {
     }
 }
 
-/// Who waits: the body's `priority`, or the header `x-hadada-priority`.
-///
-/// # Errors
-/// When it is neither `interactive` nor `background`.
-pub fn priority(headers: &HeaderMap, field: Option<&str>) -> Result<Priority, ApiError> {
-    let header = headers
-        .get("x-hadada-priority")
-        .map(|h| h.to_str().unwrap_or("?"));
-    match field.or(header) {
+fn priority(word: Option<&str>) -> Result<Priority, ApiError> {
+    match word {
         None | Some("interactive") => Ok(Priority::Interactive),
         Some("background") => Ok(Priority::Background),
         Some(_) => Err(ApiError::invalid(
@@ -244,33 +322,5 @@ pub fn logprob_count(field: &str, count: Option<u8>) -> Result<u8, ApiError> {
             Some(field),
             format!("{field}: it must be between 0 and {MAX_LOGPROBS}"),
         )),
-    }
-}
-
-/// Checks that the model asked for is the one that is loaded. Nothing, an empty name and `default` ask for any.
-///
-/// # Errors
-/// When it is another.
-pub fn check_model(app: &App, asked: Option<&str>, embedding: bool) -> Result<String, ApiError> {
-    let info = app.front.status().info;
-    let loaded = match &info {
-        Some(info) if embedding => info
-            .embedding
-            .as_ref()
-            .map_or_else(String::new, |m| m.id.clone()),
-        Some(info) => info.model.id.clone(),
-        None if embedding => String::new(),
-        None => app.front.model_name.to_string(),
-    };
-    match asked {
-        Some(asked)
-            if !asked.is_empty()
-                && asked != "default"
-                && asked != loaded
-                && !(embedding && loaded.is_empty()) =>
-        {
-            Err(ApiError::no_such_model(asked, &loaded))
-        }
-        _ => Ok(loaded),
     }
 }
