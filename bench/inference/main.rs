@@ -1,10 +1,19 @@
 //! The inference bench: the engine beside llama.cpp, in one run, taking turns; ratios, because machines differ.
 
+mod daemon;
 mod own;
 mod peer;
 #[path = "../../tests/inference/requantise.rs"]
 #[allow(clippy::unwrap_used, reason = "shared with the tests")]
 mod requantise;
+#[path = "../../tests/inference/support.rs"]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    reason = "shared with the tests"
+)]
+mod support;
 
 use clap::Parser;
 use hadada_kernels::WeightType;
@@ -128,6 +137,11 @@ fn main() -> Result<(), Error> {
         }
     }
     drop(own);
+    rows.extend(daemon::measure(
+        &options.model,
+        options.threads,
+        options.rounds,
+    )?);
     if let Some(peer) = &mut peer {
         if !options.large.exists() {
             peer.ask("make", &options.large, &options.model.display().to_string())?;

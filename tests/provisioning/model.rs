@@ -47,26 +47,54 @@ fn vendor(home: &Home) -> (PathBuf, String) {
 #[tokio::test]
 async fn a_vendors_model_is_taken_whole_or_not_at_all() {
     let home = Home::new().await;
-    assert!(home.model(&["list"]).await.good().contains("No model is in"));
+    assert!(
+        home.model(&["list"])
+            .await
+            .good()
+            .contains("No model is in")
+    );
     let (folder, manifest) = vendor(&home);
     let source = folder.to_str().unwrap();
     let said = home.model(&["add", source]).await.good();
-    assert!(said.contains("signed by vendor") && said.contains("model evaluate notes-1"), "{said}");
+    assert!(
+        said.contains("signed by vendor") && said.contains("model evaluate notes-1"),
+        "{said}"
+    );
     assert_eq!(home.read("models/notes-1/w.gguf"), WEIGHTS);
     assert_eq!(mode(&home.path("models/notes-1/w.gguf")), 0o644);
     let list = home.model(&["list"]).await.good();
-    assert!(list.contains("notes-1") && list.contains("vendor") && list.contains("not yet"), "{list}");
-    assert!(home.model(&["add", source]).await.error().contains("there is a model notes-1 already"));
+    assert!(
+        list.contains("notes-1") && list.contains("vendor") && list.contains("not yet"),
+        "{list}"
+    );
+    assert!(
+        home.model(&["add", source])
+            .await
+            .error()
+            .contains("there is a model notes-1 already")
+    );
     std::fs::remove_dir_all(home.path("models/notes-1")).unwrap();
     // Another file than the one signed for, and another manifest than the one signed.
     std::fs::write(folder.join("w.gguf"), b"GGUF and so oN").unwrap();
     let error = home.model(&["add", source]).await.error();
-    assert!(error.contains("is not the file its manifest was signed for"), "{error}");
+    assert!(
+        error.contains("is not the file its manifest was signed for"),
+        "{error}"
+    );
     std::fs::write(folder.join("w.gguf"), WEIGHTS).unwrap();
-    std::fs::write(folder.join("manifest.toml"), manifest.replace("Apache", "Apachf")).unwrap();
+    std::fs::write(
+        folder.join("manifest.toml"),
+        manifest.replace("Apache", "Apachf"),
+    )
+    .unwrap();
     let error = home.model(&["add", source]).await.error();
     assert!(error.contains("not signed by any trusted key"), "{error}");
-    assert!(home.model(&["add", home.dir()]).await.error().contains("--by-it"));
+    assert!(
+        home.model(&["add", home.dir()])
+            .await
+            .error()
+            .contains("--by-it")
+    );
     let left: Vec<_> = std::fs::read_dir(home.path("models"))
         .unwrap()
         .map(|e| e.unwrap().file_name())
@@ -79,10 +107,16 @@ async fn a_model_of_its_own_is_marked_and_a_change_of_it_shows() {
     let home = Home::new().await;
     let file = home.own_file();
     assert_eq!(home.model(&["add", &file, "--by-it"]).await.code, Some(2));
-    let said = home.model(&["add", &file, "--by-it", "--licence", "MIT"]).await.good();
+    let said = home
+        .model(&["add", &file, "--by-it", "--licence", "MIT"])
+        .await
+        .good();
     assert!(said.contains("mine is there"), "{said}");
     assert_eq!(mode(&home.path("keys/models.key")), 0o600);
-    assert!(home.text("models/mine/manifest.toml").contains("added_by_it = true"));
+    assert!(
+        home.text("models/mine/manifest.toml")
+            .contains("added_by_it = true")
+    );
     assert!(home.model(&["list"]).await.good().contains("added by IT"));
     assert!(home.model(&["verify"]).await.good().contains("mine: whole"));
     // The key is kept for the next one.
@@ -92,15 +126,25 @@ async fn a_model_of_its_own_is_marked_and_a_change_of_it_shows() {
     assert_eq!(home.read("keys/models.key"), key);
     std::fs::write(home.path("models/mine/Mine.gguf"), b"GGUF and so oN").unwrap();
     let fault = home.model(&["verify"]).await.fault();
-    assert!(fault.contains("is not the file") && fault.contains("other: whole"), "{fault}");
-    assert!(home.model(&["verify", "nobody"]).await.fault().contains("there is no model 'nobody'"));
+    assert!(
+        fault.contains("is not the file") && fault.contains("other: whole"),
+        "{fault}"
+    );
+    assert!(
+        home.model(&["verify", "nobody"])
+            .await
+            .fault()
+            .contains("there is no model 'nobody'")
+    );
 }
 
 #[tokio::test]
 async fn only_a_model_that_passed_is_enabled_and_the_daemon_is_waited_for() {
     let home = Home::new().await;
     let file = home.own_file();
-    home.model(&["add", &file, "--by-it", "--licence", "MIT"]).await.good();
+    home.model(&["add", &file, "--by-it", "--licence", "MIT"])
+        .await
+        .good();
     let error = home.model(&["enable", "mine"]).await.error();
     assert!(error.contains("hadadactl model evaluate mine"), "{error}");
     assert!(!home.path("models/enabled.toml").exists());
@@ -114,8 +158,16 @@ async fn only_a_model_that_passed_is_enabled_and_the_daemon_is_waited_for() {
     };
     evaluation(0.9, false);
     let error = home.model(&["enable", "mine"]).await.error();
-    assert!(error.contains("citations of lines that were given: 0.900, needed at least 1"), "{error}");
-    assert!(home.model(&["list"]).await.good().contains("failed 2026-11-22"));
+    assert!(
+        error.contains("citations of lines that were given: 0.900, needed at least 1"),
+        "{error}"
+    );
+    assert!(
+        home.model(&["list"])
+            .await
+            .good()
+            .contains("failed 2026-11-22")
+    );
     evaluation(1.0, true);
     let said = home.model(&["enable", "mine"]).await.good();
     assert!(said.contains("is not running"), "{said}");
@@ -131,7 +183,15 @@ async fn only_a_model_that_passed_is_enabled_and_the_daemon_is_waited_for() {
         (if loading { 503 } else { 200 }, body.to_string())
     });
     let said = home.model(&["enable", "mine"]).await.good();
-    assert!(said.contains("the model is loading") && said.contains("serves it"), "{said}");
+    assert!(
+        said.contains("the model is loading") && said.contains("serves it"),
+        "{said}"
+    );
     std::fs::write(home.path("models/mine/Mine.gguf"), b"GGUF and so oN").unwrap();
-    assert!(home.model(&["enable", "mine"]).await.error().contains("is not the file"));
+    assert!(
+        home.model(&["enable", "mine"])
+            .await
+            .error()
+            .contains("is not the file")
+    );
 }
