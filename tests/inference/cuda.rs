@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+#[allow(dead_code, reason = "shared with the suite of the daemon")]
+mod support;
+
 use hadada_inference_protocol::{
     FaultKind, Format, FromWorker, Generate, Priority, Prompt, RefusalKind, RequestId, Sampling,
     ToWorker, Token, WorkerInfo, read, write,
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use support::{Daemon, program, wait_for, writing_model};
 
 /// "What is physiotherapy?", laid out as a chat, and what the model says to it.
 const QUESTION: &[Token] = &[
@@ -21,31 +25,34 @@ const QUESTION: &[Token] = &[
 ];
 const ANSWER: &[Token] = &[28457, 24198, 314, 253, 7607, 282, 5288, 4513];
 
-fn model() -> PathBuf {
-    let folder = std::env::var_os("HADADA_MODELS").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/hadada/models"),
-        PathBuf::from,
-    );
-    folder.join("smollm2-135m-instruct-q4_1.gguf")
-}
-
-/// The worker built beside this test, with the same features.
-fn program() -> PathBuf {
+/// The worker built beside this test, with the same features, wherever other programs are.
+fn worker() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.ancestors().nth(2).unwrap().join("hadada-worker")
 }
 
-/// Compiles the fake driver; it also answers as cuBLAS and cuRAND, where a test doesn't take them away.
-fn fake_driver(folder: &Path, with: &[&str]) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/inference/shims/fakecuda.c");
+/// Compiles one of the shims.
+fn compile(shim: &str, library: &Path, flags: &[&str]) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/inference/shims")
+        .join(shim);
     let compiled = Command::new("cc")
-        .args(["-O3", "-march=native", "-shared", "-fPIC", "-o"])
-        .arg(folder.join("libcuda.so.1"))
-        .arg(source)
+        .args(flags)
+        .args(["-shared", "-fPIC", "-o"])
+        .args([library, &source])
         .arg("-lm")
         .status()
         .unwrap();
-    assert!(compiled.success(), "the fake driver does not compile");
+    assert!(compiled.success(), "{shim} does not compile");
+}
+
+/// The fake driver, which also answers as cuBLAS and cuRAND where a test doesn't take them away.
+fn fake_driver(folder: &Path, with: &[&str]) {
+    compile(
+        "fakecuda.c",
+        &folder.join("libcuda.so.1"),
+        &["-O3", "-march=native"],
+    );
     for name in with {
         std::os::unix::fs::symlink("libcuda.so.1", folder.join(name)).unwrap();
     }
@@ -83,9 +90,9 @@ impl Worker {
         fake_driver(&folder, libraries);
         std::fs::write(folder.join("rules"), rules).unwrap();
         let (to, theirs) = UnixStream::pair().unwrap();
-        let child = Command::new(program())
+        let child = Command::new(worker())
             .arg("--model")
-            .arg(model())
+            .arg(writing_model())
             .args(["--cache-tokens", "1024"])
             .env("LD_LIBRARY_PATH", &folder)
             .env("FAKE_CUDA", folder.join("rules"))
@@ -315,4 +322,68 @@ fn a_gpu_that_breaks_under_work_ends_the_process_with_what_helps() {
             "{kind:?}, {reason}"
         );
     }
+}
+
+#[test]
+fn the_front_starts_a_broken_gpu_again_and_says_why_it_leaves_a_useless_one() {
+    let folder = std::env::temp_dir().join(format!("hadada-cuda-front-{}", std::process::id()));
+    let programs = folder.join("programs");
+    std::fs::create_dir_all(programs.join("lib")).unwrap();
+    fake_driver(
+        &programs.join("lib"),
+        &["libcublas.so.13", "libcurand.so.10"],
+    );
+    std::os::unix::fs::symlink(worker(), programs.join("hadada-worker-cuda-80")).unwrap();
+    let rules = folder.join("rules");
+    std::fs::write(&rules, "").unwrap();
+    std::fs::write(
+        folder.join("state"),
+        "capability=80\ntemperature=55\nslowdown_at=90\nshutdown_at=95\nmemory_total=24000000000\nmemory_free=20000000000\n",
+    )
+    .unwrap();
+    let nvml = folder.join("libnvidia-ml.so.1");
+    compile("nvml.c", &nvml, &["-std=c11", "-D_GNU_SOURCE"]);
+    let mut front = Command::new(program("hadada-inference"));
+    front
+        .env("HADADA_NVML_PATH", &nvml)
+        .env("NVML_SHIM_STATE", folder.join("state"))
+        .env("NVML_SHIM_EVENTS", folder.join("events"))
+        .env("FAKE_CUDA", &rules)
+        .arg("--gpu-workers")
+        .arg(&programs);
+    let daemon = Daemon::start(front, &writing_model(), &["--cache-tokens", "2048"]);
+    let patience = Duration::from_secs(300);
+    let serving = || daemon.health()["gpu"]["serving"] == true;
+    wait_for("the card to serve", patience, || serving().then_some(()));
+    let first = daemon.worker();
+    let story = |stream: bool, tokens: u32| serde_json::json!({"prompt": "Once upon a time", "temperature": 0, "max_tokens": tokens, "ignore_eos": true, "stream": stream});
+    let mut streams: Vec<_> = (0..3)
+        .map(|_| daemon.events("/v1/completions", &story(true, 400)))
+        .collect();
+    streams.iter_mut().for_each(|s| drop(s.next().unwrap()));
+    std::fs::write(&rules, "fail.cuMemcpyDtoHAsync_v2=719\n").unwrap();
+    for stream in streams {
+        let errors = stream.filter(|(name, _)| name == "error").count();
+        assert_eq!(errors, 1, "a stream does not end with an error");
+    }
+    std::fs::write(&rules, "").unwrap();
+    wait_for("another worker on the card", patience, || {
+        (serving() && daemon.worker() != first).then_some(())
+    });
+    daemon.post("/v1/completions", &story(false, 3)).ok();
+    // Now the driver has lost the card, for this process and the next ones.
+    let rule = "fail.cuLaunchKernel=999\nfail.cuInit=999\n";
+    std::fs::write(&rules, rule).unwrap();
+    let mut stream = daemon.events("/v1/completions", &story(true, 400));
+    assert!(stream.any(|(name, _)| name == "error"));
+    wait_for("the reason to show", patience, || {
+        let health = daemon.health();
+        health
+            .to_string()
+            .contains("CUDA_ERROR_UNKNOWN")
+            .then_some(())
+    });
+    assert!(!serving());
+    drop(daemon);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

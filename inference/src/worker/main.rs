@@ -5,7 +5,8 @@ use clap::Parser;
 use hadada_inference::worker;
 
 fn main() -> std::process::ExitCode {
-    let options = worker::Options::parse();
+    let mut options = worker::Options::parse();
+    options.built_for = option_env!("HADADA_CUDA_CAPABILITY").and_then(|c| c.parse().ok());
     match worker::run(&options) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

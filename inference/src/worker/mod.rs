@@ -68,6 +68,9 @@ pub struct Options {
     /// A file that must have this content, as SHA256:PATH; may be given more than once.
     #[arg(long, value_name = "SHA256:PATH")]
     expect: Vec<String>,
+    /// The compute capability, times ten, that the program's GPU code is for.
+    #[arg(skip)]
+    pub built_for: Option<u32>,
     /// Free memory of the card in bytes, where somebody has measured it.
     #[arg(long)]
     card_memory: Option<u64>,
@@ -307,9 +310,9 @@ fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend
 
 /// The GPU. A worker that is built for one never falls back to the processor: whoever started it has another for that.
 #[cfg(feature = "cuda")]
-fn open(_: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
+fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend>, Fault> {
     use self::backend::cuda::{CudaBackend, OpenError};
-    match CudaBackend::load(file, blocks) {
+    match CudaBackend::load(file, blocks, options.built_for) {
         Ok(backend) => Ok(Box::new(backend)),
         Err(OpenError::File(error)) => Err(error.into()),
         Err(OpenError::Gpu(error)) => Err(fault(error, "the GPU can't be used")),

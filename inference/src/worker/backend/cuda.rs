@@ -12,9 +12,6 @@ use cudarc::cublas::sys::cublasStatus_t;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The capability this program's machine code is for, where the build said so.
-const BUILT_FOR: Option<&str> = option_env!("CUDA_COMPUTE_CAP");
-
 unsafe extern "C" {
     /// The runtime's last error of this thread, which it then forgets.
     fn cudaGetLastError() -> c_int;
@@ -41,13 +38,18 @@ pub struct CudaBackend {
 }
 
 impl CudaBackend {
-    /// Loads a model onto the first GPU the process sees, with room for this many blocks of keys and values.
+    /// Loads a model onto the first GPU the process sees, with room for this many blocks of keys and values. `built_for` is
+    /// the capability, times ten, that the program's machine code is for, where the build said so.
     ///
     /// # Errors
     /// When the file is wrong, or there is no GPU that this program can use, or not enough of its memory.
-    pub fn load(file: &Gguf, blocks: usize) -> Result<CudaBackend, OpenError> {
+    pub fn load(
+        file: &Gguf,
+        blocks: usize,
+        built_for: Option<u32>,
+    ) -> Result<CudaBackend, OpenError> {
         let config = ModelConfig::read(file)?;
-        let (device, name, capability) = guarded("starting", open)?;
+        let (device, name, capability) = guarded("starting", || open(built_for))?;
         let model = catch_unwind(AssertUnwindSafe(|| {
             TensorModel::load(file, config, &device, blocks)
         }));
@@ -92,15 +94,15 @@ impl CudaBackend {
     }
 }
 
-fn open() -> candle_core::Result<(candle_core::Device, String, String)> {
+fn open(built_for: Option<u32>) -> candle_core::Result<(candle_core::Device, String, String)> {
     use candle_core::cuda_backend::WrapErr;
     let device = candle_core::Device::new_cuda(0)?;
     let context = device.as_cuda_device()?.cuda_stream().context().clone();
     let (major, minor) = context.compute_capability().w()?;
     let name = context.name().w()?;
     let capability = format!("{major}.{minor}");
-    if let Some(built) = BUILT_FOR.and_then(|b| b.parse().ok())
-        && !runs_on(built, major * 10 + minor)
+    if let Some(built) = built_for
+        && !runs_on(built, (major * 10 + minor).unsigned_abs())
     {
         candle_core::bail!(
             "this program is for GPUs of capability {}.{}; {name} has {capability}",
@@ -113,7 +115,7 @@ fn open() -> candle_core::Result<(candle_core::Device, String, String)> {
 
 /// Whether machine code for one capability runs on another. Up to 8.9 it does on later ones of the same generation; from
 /// 9.0 on it is built with what only that very capability has.
-fn runs_on(built: i32, found: i32) -> bool {
+fn runs_on(built: u32, found: u32) -> bool {
     if built < 90 {
         built / 10 == found / 10 && built <= found
     } else {
