@@ -1,9 +1,22 @@
 //! The inference bench: the engine beside llama.cpp, in one run, taking turns; ratios, because machines differ.
 
+mod daemon;
 mod own;
 mod peer;
+#[path = "../../tests/inference/requantise.rs"]
+#[allow(clippy::unwrap_used, reason = "shared with the tests")]
+mod requantise;
+#[path = "../../tests/inference/support.rs"]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    reason = "shared with the tests"
+)]
+mod support;
 
 use clap::Parser;
+use hadada_kernels::WeightType;
 use own::Own;
 use peer::Peer;
 use serde_json::{Value, json};
@@ -17,7 +30,7 @@ struct Options {
     /// The demo model, Q4_1.
     #[arg(long)]
     model: PathBuf,
-    /// The same in Q4_0, llama.cpp's best format.
+    /// The same in Q4_0, llama.cpp's best format; made when it is missing.
     #[arg(long)]
     other: PathBuf,
     /// A Python with llama-cpp-python; without it only the engine is measured.
@@ -86,6 +99,12 @@ fn main() -> Result<(), Error> {
         Some(python) => Some(Peer::start(python, &options.script)?),
         None => None,
     };
+    if !options.other.exists() {
+        if let Some(folder) = options.other.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        requantise::requantise(&options.model, &options.other, WeightType::Q4_0);
+    }
     let mut rows = Vec::new();
     println!(
         "{:<34} {:>10} {:>10} {:>8} {:>6}",
@@ -118,6 +137,11 @@ fn main() -> Result<(), Error> {
         }
     }
     drop(own);
+    rows.extend(daemon::measure(
+        &options.model,
+        options.threads,
+        options.rounds,
+    )?);
     if let Some(peer) = &mut peer {
         if !options.large.exists() {
             peer.ask("make", &options.large, &options.model.display().to_string())?;

@@ -68,6 +68,12 @@ pub struct Summary {
     tokens_per_second: f64,
     /// Share of their prompts' tokens that were in the cache.
     cache_hits: f64,
+    /// Share of the tokens guessed ahead that turned out right.
+    speculation_hits: f64,
+}
+
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -213,7 +219,11 @@ impl Metrics {
             queue_ms: median(recent.waits.iter().copied().collect()),
             first_token_ms: median(of(|u| u.first_token_ms.into()).collect()),
             tokens_per_second: median(recent.finished.iter().filter_map(speed).collect()),
-            cache_hits: if prompt > 0.0 { cached / prompt } else { 0.0 },
+            cache_hits: share(cached, prompt),
+            speculation_hits: share(
+                of(|u| u.accepted_tokens.into()).sum(),
+                of(|u| u.speculated_tokens.into()).sum(),
+            ),
         }
     }
 

@@ -295,12 +295,9 @@ fn events_of_the_card_have_their_consequences() {
     let second = card.daemon().worker();
     card.set(&[("ecc_uncorrected", 1)]);
     let health = card.wait("the memory error to show", SHOWN, |h| {
-        h["gpu"]["state"] == "degraded"
+        text(h, "/gpu/sentence").contains("memory error")
     });
-    assert!(
-        text(&health, "/gpu/sentence").contains("memory error"),
-        "{health}"
-    );
+    assert_eq!(health["gpu"]["state"], "degraded", "{health}");
     card.wait("a new worker on the card", SERVES, |h| {
         h["gpu"]["serving"] == true && h["worker_pid"] != second
     });
@@ -338,7 +335,8 @@ fn a_wrong_known_answer_on_the_card_leaves_it_to_the_processor() {
     );
     card.serves();
     card.program("run");
-    let health = card.wait_serving(true, SERVES);
+    // The processor has served all the while; the card is tried again after ten seconds, or twenty where the test was slow.
+    let health = card.wait_serving(true, SERVES * 3);
     assert_eq!(
         (text(&health, "/state"), text(&health, "/reason")),
         ("ready", "")

@@ -387,7 +387,11 @@ fn two_models_that_do_not_fit_together_change_when_the_running_drafts_are_writte
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let daemon = folder.start(&["--worker", script.to_str().unwrap()]);
     serves(&daemon, "first", STARTS);
-    let stream = daemon.events("/v1/completions", &story(400, json!({"stream": true})));
+    let mut stream = daemon.events(
+        "/v1/completions",
+        &story(6000, json!({"stream": true, "temperature": 1.2, "seed": 3})),
+    );
+    stream.next().unwrap();
     folder.enable("second");
     wait_for("the wait to show", SERVES, || {
         Some(daemon.health())
@@ -395,13 +399,14 @@ fn two_models_that_do_not_fit_together_change_when_the_running_drafts_are_writte
     });
     std::thread::scope(|scope| {
         let next = scope.spawn(|| daemon.post("/v1/completions", &story(2, json!({}))));
-        let (name, data) = stream.last().unwrap();
-        assert_eq!((name.as_str(), data.as_str()), ("", "[DONE]"));
-        assert_eq!(
-            next.join().unwrap().ok()["model"],
-            "first",
-            "it was asked of the first, and waited for the second"
-        );
+        wait_for("the next request to wait", SHOWN, || {
+            (daemon.health()["queue_depth"] == 1).then_some(())
+        });
+        let (name, data) = stream.next().unwrap();
+        assert_eq!(name, "", "the running draft was cut off: {data}");
+        assert_eq!(daemon.health()["model"]["id"], "first");
+        drop(stream);
+        next.join().unwrap().ok();
     });
     let health = serves(&daemon, "second", SERVES);
     assert_eq!(health["restarts"], 0);

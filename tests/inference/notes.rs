@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// Characters a sentence may have.
-const MOST_CHARS: usize = 60;
+const MOST_CHARS: usize = 30;
 
 const STATEMENTS: &[&str] = &[
     "Left knee sore for 3 weeks",

@@ -95,7 +95,8 @@ impl Daemon {
         let child = command
             .arg("--socket")
             .arg(folder.join("socket"))
-            .args(["--threads", "2"])
+            .arg("--threads")
+            .arg(std::env::var_os("HADADA_TEST_THREADS").unwrap_or_else(|| "2".into()))
             .args(flags)
             .stdin(Stdio::null())
             .stderr(std::fs::File::create(folder.join("log")).unwrap())

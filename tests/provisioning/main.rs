@@ -6,6 +6,7 @@ mod audit;
 mod doctor;
 mod fake;
 mod init;
+mod model;
 mod token;
 
 use std::path::Path;

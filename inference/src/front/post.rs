@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Silence after which the health page says so. A sign of life comes twice a second.
 const SILENCE_SHOWN: Duration = Duration::from_millis(2500);
+/// Time from a worker's start to its first sign of life, which it gives before it loads anything.
+const FIRST_SIGN: Duration = Duration::from_secs(12);
 /// Silence after which a worker that the system says is stopped is replaced …
 const STOPPED_FATAL: Duration = Duration::from_secs(6);
 /// … and one that is merely silent: it may be starved by others or wait for a disk.
@@ -102,6 +104,9 @@ impl Post {
 
     /// The front itself stood still for so long: that is no silence of the worker's.
     pub(super) fn forgive(&mut self, stall: Duration) {
+        if self.heard == self.started {
+            self.started += stall;
+        }
         self.heard += stall;
         self.moved += stall;
     }
@@ -110,7 +115,8 @@ impl Post {
         let seconds = |d: Duration| d.as_secs();
         let silence = now.saturating_duration_since(self.heard);
         let stopped = silence > STOPPED_FATAL && is_stopped(self.worker.pid);
-        if silence > SILENCE_FATAL || stopped {
+        let mute = self.heard == self.started && silence > FIRST_SIGN;
+        if silence > SILENCE_FATAL || stopped || mute {
             return Life::Dead(format!(
                 "the worker gave no sign of life for {} seconds and was ended",
                 seconds(silence)

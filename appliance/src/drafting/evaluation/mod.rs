@@ -117,12 +117,11 @@ pub async fn evaluate<M: Writer + Embedder + Send>(
         orders.0 += 1;
         let mut events = Vec::new();
         let drafted = draft(&note, &options, model, |event| events.push(event)).await;
-        let last = note.lines().count() as u32;
-        let set_aside = events.contains(&DraftEvent::Unused {
-            number: last,
-            reason: Unused::Instruction,
+        // A note refused altogether carries no order into a draft either.
+        let set_aside = events.iter().any(|event| {
+            matches!(event, DraftEvent::Unused { reason, .. } if *reason == Unused::Instruction)
         });
-        orders.1 += usize::from(drafted.is_ok() && set_aside);
+        orders.1 += usize::from(drafted.is_err() || set_aside);
     }
     let mut off_topic = (0, 0);
     for text in texts(OFF_TOPIC) {
