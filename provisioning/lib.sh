@@ -76,9 +76,10 @@ cluster_create() {
     local role account
     {
         echo 'local all all peer map=hadada'
+        echo 'local replication hadada_backup peer map=hadada'
     } >"$dir/pg_hba.conf"
     for account in "$user" "$(id -un)"; do
-        for role in postgres hadada_owner hadada_app hadada_backup; do
+        for role in postgres hadada_owner hadada_app hadada_backup hadada_sender; do
             echo "hadada $account $role"
         done
     done | sort -u >"$dir/pg_ident.conf"

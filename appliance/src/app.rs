@@ -16,7 +16,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::web::{App, Templates};
-use crate::{accounts, appointments, audit, billing, encounters, patients, practices, status, web};
+use crate::{
+    accounts, appointments, audit, billing, encounters, erasure, patients, practices, settings,
+    setup, status, trust, web,
+};
 
 /// Largest body of a request: a note of 256 KB as JSON fits, with room.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -29,11 +32,16 @@ pub fn templates() -> Result<Templates, minijinja::Error> {
     Templates::new(&[
         audit::TEMPLATES,
         accounts::TEMPLATES,
+        practices::TEMPLATES,
+        settings::TEMPLATES,
         patients::TEMPLATES,
         appointments::TEMPLATES,
         encounters::TEMPLATES,
         billing::TEMPLATES,
+        erasure::TEMPLATES,
         status::TEMPLATES,
+        trust::TEMPLATES,
+        setup::TEMPLATES,
     ])
 }
 
@@ -79,15 +87,20 @@ pub fn router(app: App) -> Router {
         .route("/", get(|| async { Redirect::to("/day") }))
         .merge(accounts::routes(&app.limits))
         .merge(audit::routes())
+        .merge(settings::routes())
         .merge(patients::routes())
         .merge(appointments::routes())
         .merge(encounters::routes())
         .merge(billing::routes())
+        .merge(erasure::routes())
         .merge(status::routes())
+        .merge(trust::routes())
+        .merge(setup::routes(&app.limits))
         .route("/events", get(web::event_stream))
         .merge(api)
         .route("/api/openapi.json", get(move || async move { document }))
         .layer(app.limits.session())
+        .layer(middleware::from_fn_with_state(app.clone(), web::recognise))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             std::time::Duration::from_secs(120),
@@ -104,6 +117,11 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            web::refuse_writes,
+        ))
+        .layer(middleware::from_fn_with_state(app.clone(), setup::gate))
         .layer(middleware::from_fn_with_state(
             app.clone(),
             audit::record_refusals,
@@ -136,7 +154,7 @@ async fn ready(State(app): State<App>) -> Response {
     let ready = matches!(schema, Ok(true));
     let body = Ready {
         ready,
-        version: env!("CARGO_PKG_VERSION"),
+        version: crate::version::version(),
         database: if schema.is_ok() { "ok" } else { "down" },
         migrations: match schema {
             Ok(true) => "current",

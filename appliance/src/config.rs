@@ -48,9 +48,114 @@ pub struct Config {
     /// Program that writes PDFs; beside this one unless set.
     #[serde(default)]
     pub typeset: Option<PathBuf>,
+    /// Unix socket of a service that writes PDFs; where set, the program above is not started.
+    #[serde(default)]
+    pub typeset_socket: Option<PathBuf>,
     /// A demo: shows its log-ins on the sign-in page and sends no HSTS.
     #[serde(default)]
     pub demo: bool,
+    /// Also speaks TLS 1.2, for devices that can do no better.
+    #[serde(default)]
+    pub tls12: bool,
+    /// PEM certificate of the box's own authority, offered on the trust page; without the file a bought certificate is in use.
+    #[serde(default = "default_authority")]
+    pub tls_authority: PathBuf,
+    /// PEM certificates of the authority that IT's and vendors' client certificates come from; without it there is no
+    /// remote access.
+    #[serde(default)]
+    pub client_authority: Option<PathBuf>,
+    /// Where remote access is answered while it is open.
+    #[serde(default = "default_remote")]
+    pub remote_listen: std::net::SocketAddr,
+    /// Folder that pushed updates are put into. They are not looked at here.
+    #[serde(default = "default_incoming")]
+    pub update_incoming: PathBuf,
+    /// Folder that root fills for the first-run wizard.
+    #[serde(default = "default_setup")]
+    pub setup_dir: PathBuf,
+    /// Folder for requests to root.
+    #[serde(default = "default_requests")]
+    pub requests_dir: PathBuf,
+    /// Folder of what the box's commands found out.
+    #[serde(default = "default_facts")]
+    pub facts_dir: PathBuf,
+    /// Mark that is there while a disk of the box is full.
+    #[serde(default = "default_disk_full")]
+    pub disk_full_mark: PathBuf,
+    /// Register of erased patients, outside Postgres.
+    #[serde(default = "default_erasures")]
+    pub erasure_register: PathBuf,
+    /// File with a token that may read `/metrics` from elsewhere.
+    #[serde(default)]
+    pub metrics_token: Option<PathBuf>,
+    /// Settings of the drafting service, which reads the same file.
+    #[serde(default)]
+    pub inference: toml::Table,
+    /// Settings of `hadadactl`; only [`Config::mail`] looks into them here.
+    #[serde(default, rename = "box")]
+    pub the_box: toml::Table,
+}
+
+/// `[box.mail]`: how mail leaves the box.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Name or address of the mail server.
+    pub server: String,
+    /// Its port.
+    #[serde(default = "default_mail_port")]
+    pub port: u16,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub security: MailSecurity,
+    /// Log-in name there; empty where it wants none. The password is the credential `mail.password`.
+    #[serde(default)]
+    pub user: String,
+    /// Sender's address.
+    pub from: String,
+    /// Address of whoever looks after the box.
+    pub to: String,
+}
+
+/// How the connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailSecurity {
+    /// TLS is asked for, and without it nothing is sent.
+    #[default]
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+    /// None: for a mail server on the same machine only.
+    None,
+}
+
+fn default_mail_port() -> u16 {
+    587
+}
+fn default_authority() -> PathBuf {
+    "/var/lib/hadada/tls/ca.pem".into()
+}
+fn default_remote() -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([0, 0, 0, 0], 8444))
+}
+fn default_incoming() -> PathBuf {
+    "/var/lib/hadada/update/incoming".into()
+}
+fn default_setup() -> PathBuf {
+    "/run/hadada-setup".into()
+}
+fn default_requests() -> PathBuf {
+    "/var/lib/hadada/requests".into()
+}
+fn default_facts() -> PathBuf {
+    "/var/lib/hadada/facts".into()
+}
+fn default_disk_full() -> PathBuf {
+    "/run/hadada-reserve/full".into()
+}
+fn default_erasures() -> PathBuf {
+    "/var/lib/hadada/audit/erasures.jsonl".into()
 }
 
 fn default_listen() -> std::net::SocketAddr {
@@ -84,6 +189,9 @@ pub enum ConfigError {
     /// The file does not say what it should.
     #[error("{0}: {1}")]
     Parse(PathBuf, Box<toml::de::Error>),
+    /// `[box.mail]` does not say what it should.
+    #[error("[box.mail]: {0}")]
+    Mail(Box<toml::de::Error>),
     /// An environment override is not of the setting's form.
     #[error("the environment variable {0} is not usable: {1}")]
     Override(String, String),
@@ -112,7 +220,7 @@ impl Config {
                     .parse()
                     .map(toml::Value::Integer)
                     .map_err(|e| ConfigError::Override(name, e.to_string()))?,
-                "demo" => value
+                "demo" | "tls12" => value
                     .parse()
                     .map(toml::Value::Boolean)
                     .map_err(|e| ConfigError::Override(name, e.to_string()))?,
@@ -120,13 +228,38 @@ impl Config {
             };
             table.insert(setting, parsed);
         }
-        table
+        let config: Self = table
             .try_into()
-            .map_err(|e| ConfigError::Parse(path.into(), Box::new(e)))
+            .map_err(|e| ConfigError::Parse(path.into(), Box::new(e)))?;
+        config.mail()?;
+        Ok(config)
+    }
+
+    /// The folder on whose disk the clinic's data lies.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.audit_head
+            .parent()
+            .map(Path::to_path_buf)
+            .unwrap_or_default()
+    }
+
+    /// How mail leaves the box; none where no mail server is configured. (The first-run pages note whom to write to before
+    /// anybody has said by which server.)
+    ///
+    /// # Errors
+    /// When `[box.mail]` is there and not usable.
+    pub fn mail(&self) -> Result<Option<Mail>, ConfigError> {
+        self.the_box
+            .get("mail")
+            .filter(|mail| mail.as_table().is_none_or(|t| t.contains_key("server")))
+            .map(|mail| mail.clone().try_into())
+            .transpose()
+            .map_err(|e| ConfigError::Mail(Box::new(e)))
     }
 }
 
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 30] = [
     "listen",
     "host",
     "postgres",
@@ -144,5 +277,53 @@ const SETTINGS: [&str; 18] = [
     "inference_socket",
     "admin_socket",
     "typeset",
+    "typeset_socket",
     "demo",
+    "tls12",
+    "tls_authority",
+    "client_authority",
+    "remote_listen",
+    "update_incoming",
+    "setup_dir",
+    "requests_dir",
+    "facts_dir",
+    "disk_full_mark",
+    "erasure_register",
+    "metrics_token",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = r#"
+postgres = "/run/postgresql"
+tls_certificate = "c"
+tls_key = "k"
+master_key = "m"
+recovery_key = "r"
+audit_key = "a"
+audit_head = "h"
+inference_socket = "i"
+admin_socket = "s"
+"#;
+
+    fn load(more: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hadada.toml");
+        std::fs::write(&path, format!("{SMALLEST}{more}")).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn what_the_commands_keep_in_the_file_is_none_of_our_business_save_mail() {
+        let config = load("[box.backup]\nkeep = 7\n[box.mail]\nserver = \"mail.example.org\"\nfrom = \"box@example.org\"\nto = \"it@example.org\"\n").unwrap();
+        let mail = config.mail().unwrap().unwrap();
+        assert_eq!((mail.port, mail.security), (587, MailSecurity::Starttls));
+        assert_eq!(load("").unwrap().mail().unwrap(), None);
+        let noted = load("[box.mail]\nto = \"it@example.org\"\n[inference]\nworkers = 2\n");
+        assert_eq!(noted.unwrap().mail().unwrap(), None);
+        assert!(load("[box.mail]\nserver = 1\n").is_err());
+        assert!(load("unknown = 1\n").is_err());
+    }
+}

@@ -46,6 +46,14 @@ pub enum Error {
         /// Seconds to wait.
         retry_after: u64,
     },
+    /// The patient's record was erased: its text opens for nobody any more.
+    #[error("This patient's record was erased. Its text can't be opened any more, by anybody.")]
+    Erased,
+    /// There is no room on the disk.
+    #[error(
+        "The clinic server's disk is full. Nothing was saved; what is stored can still be read. Call your IT support."
+    )]
+    Full,
     /// A part of the box is not answering; the rest works on.
     #[error("{0}")]
     Unavailable(Cow<'static, str>),
@@ -103,6 +111,8 @@ impl Error {
             Self::Conflict { .. } => S::CONFLICT,
             Self::TooLarge(_) => S::PAYLOAD_TOO_LARGE,
             Self::TooMany { .. } => S::TOO_MANY_REQUESTS,
+            Self::Erased => S::GONE,
+            Self::Full => S::INSUFFICIENT_STORAGE,
             Self::Unavailable(_) => S::SERVICE_UNAVAILABLE,
             Self::Internal(_) => S::INTERNAL_SERVER_ERROR,
         }
@@ -116,6 +126,11 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
                 tracing::error!(error = %cause, "database not reachable");
                 Self::Unavailable("The clinic's database is not answering. Nothing was changed; try again in a moment.".into())
+            }
+            // 53100 is disk_full (PostgreSQL 15, appendix A).
+            sqlx::Error::Database(error) if error.code().as_deref() == Some("53100") => {
+                tracing::error!(%error, "the disk is full");
+                Self::Full
             }
             other => Self::Internal(other.into()),
         }

@@ -7,9 +7,13 @@
 
 pub mod clock;
 
+pub mod version;
+
 pub mod config;
 
 pub mod error;
+
+pub mod telemetry;
 
 pub mod ids;
 
@@ -35,6 +39,8 @@ pub mod accounts;
 
 pub mod practices;
 
+pub mod settings;
+
 pub mod patients;
 
 pub mod appointments;
@@ -45,7 +51,19 @@ pub mod encounters;
 
 pub mod billing;
 
+pub mod erasure;
+
+pub mod outbox;
+
+pub mod remote;
+
+pub mod watch;
+
 pub mod status;
+
+pub mod trust;
+
+pub mod setup;
 
 pub mod demo;
 

@@ -9,12 +9,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,sqlx=warn".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    hadada::telemetry::start()?;
     let arguments = cli::Arguments::parse();
     // The allocator asks for huge pages, two megabytes at a time: quick for a cache, wasteful for a small server.
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {

@@ -13,11 +13,15 @@ fn all() -> Vec<RenderedSample> {
         crate::web::error_samples,
         crate::audit::page_samples,
         crate::accounts::page_samples,
+        crate::settings::page_samples,
         crate::patients::page_samples,
         crate::appointments::page_samples,
         crate::encounters::page_samples,
         crate::billing::page_samples,
+        crate::erasure::page_samples,
         crate::status::page_samples,
+        crate::trust::page_samples,
+        crate::setup::page_samples,
     ]
     .into_iter()
     .flat_map(|room| room(&templates))

@@ -3,12 +3,27 @@
 use crate::own::Own;
 use crate::support::Daemon;
 use crate::{Error, median};
+use hadada_inference::worker::backend::KV_BLOCK;
+use hadada_inference::worker::gguf::Gguf;
+use hadada_inference::worker::model::config::ModelConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
 
 const PROMPT: usize = 1000;
 const ANSWER: usize = 256;
+
+/// Invented notes, as they are jotted down.
+const NOTES: [&str; 4] = [
+    "Pt reports R knee pain for 3 weeks, worse on stairs, 6/10 at worst, 2/10 at rest. No locking, no giving way. Knee flexion \
+     110 degrees, extension full. Quads 4/5. Home programme: squats to 60 degrees, 3 sets of 10, daily. Review in 2 weeks.",
+    "LBP 5 days after lifting a washing machine. 7/10 bending, 3/10 lying. No leg pain, no pins and needles, bladder and bowel \
+     normal. Lumbar flexion to mid shin, extension half. SLR 80 both. Heat, walking 10 min twice daily, back to work Monday.",
+    "L shoulder, 6 weeks after a fall at netball. Sleeps badly on that side. Abduction 95 active, 140 passive, painful arc. \
+     Empty can positive, drop arm negative. Isometric external rotation 5 x 30 s daily, no overhead work. Sonar if no better by 3 Dec.",
+    "Follow-up, R ankle inversion sprain, day 12. Swelling less, 2/10 walking, 4/10 jogging. Dorsiflexion 12 cm wall test, other \
+     side 14. Single leg stance 25 s. Started hopping, 3 x 8. Brace for matches until January. Discharge next time if no swelling.",
+];
 
 /// A prompt of its own for each `seed`, so that nothing of it is in the cache.
 fn prompt(length: usize, seed: usize) -> Vec<u32> {
@@ -26,11 +41,42 @@ fn first_token(daemon: &Daemon, prompt: &[u32]) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-fn written(daemon: &Daemon, body: &Value) -> f64 {
+/// Tokens a second of an answer that is read as it is written, from its first token to its last.
+fn streamed(daemon: &Daemon, body: &Value) -> Result<f64, Error> {
+    let mut body = body.clone();
+    body["stream"] = true.into();
+    body["return_token_ids"] = true.into();
+    let (mut tokens, mut first, mut last) = (0_usize, None, None);
+    for (_, data) in daemon.events("/v1/completions", &body) {
+        let Ok(event) = serde_json::from_str::<Value>(&data) else {
+            continue;
+        };
+        let ids = event["choices"][0]["token_ids"]
+            .as_array()
+            .map_or(0, Vec::len);
+        if ids > 0 {
+            let now = Instant::now();
+            // What came with the first token was written before the time began.
+            tokens += if first.is_some() { ids } else { 0 };
+            first.get_or_insert(now);
+            last = Some(now);
+        }
+    }
+    let (first, last) = first.zip(last).ok_or("a stream without a token")?;
+    Ok(tokens as f64 / (last - first).as_secs_f64())
+}
+
+/// Tokens a second of an answer, asking and reading the prompt included.
+fn written(daemon: &Daemon, path: &str, body: &Value) -> Result<f64, Error> {
     let start = Instant::now();
-    let reply = daemon.post("/v1/completions", body).ok();
-    let tokens = reply["usage"]["completion_tokens"].as_f64().unwrap_or(0.0);
-    tokens / start.elapsed().as_secs_f64()
+    let reply = daemon.post(path, body).ok();
+    let tokens = reply["usage"]["completion_tokens"].as_f64();
+    Ok(tokens.ok_or("an answer without its count of tokens")? / start.elapsed().as_secs_f64())
+}
+
+fn bytes_of(health: &Value, model: &str) -> Result<f64, Error> {
+    let bytes = health[model]["bytes"].as_f64();
+    Ok(bytes.ok_or_else(|| format!("/health doesn't say how large the {model} is"))?)
 }
 
 /// Resident memory of a process in bytes.
@@ -69,48 +115,63 @@ pub fn measure(model: &Path, threads: usize, rounds: usize) -> Result<Vec<Value>
     ));
 
     let mut own = Own::load(model, threads)?;
-    let mut costs = Vec::new();
+    let (mut whole, mut along) = (Vec::new(), Vec::new());
     let body = json!({"prompt": prompt(64, 0), "max_tokens": ANSWER, "temperature": 0, "ignore_eos": true});
     for _ in 0..rounds {
-        // The first time reads the prompt; what is compared is writing.
-        written(&plain, &body);
-        let daemon = written(&plain, &body);
-        costs.push(1.0 - daemon / own.decode(ANSWER)?);
+        // The first time reads the prompt: from then on all of its blocks but the last are in the cache.
+        written(&plain, "/v1/completions", &body)?;
+        let daemon = written(&plain, "/v1/completions", &body)?;
+        whole.push(1.0 - daemon / own.answer(ANSWER, 64 - KV_BLOCK)?);
+        let stream = streamed(&plain, &body)?;
+        along.push(1.0 - stream / own.decode(ANSWER)?);
     }
     rows.push(row(
         "front and sockets, share of tokens a second",
-        median(costs),
+        median(whole),
+        "≤ 0.03",
+    ));
+    rows.push(row(
+        "the same where a client reads along",
+        median(along),
         "≤ 0.03",
     ));
     drop(own);
 
-    // Rewriting: the answer repeats long parts of the prompt.
-    let note = "Pt reports R knee pain for 3 weeks, worse on stairs, 6/10 at worst, 2/10 at rest. No locking, no giving way. \
-        Knee flexion 110 degrees, extension full. Quads 4/5. Home programme: squats to 60 degrees, 3 sets of 10, daily. Review in 2 weeks.";
-    let text = format!(
-        "<|im_start|>user\nRepeat this note word for word:\n{note}\n{note}<|im_end|>\n<|im_start|>assistant\n{note}\n"
-    );
-    let body = json!({"prompt": text, "max_tokens": 120, "temperature": 0, "ignore_eos": true});
+    // The model answers as it does: what it repeats of the note is its own choice.
     let mut gains = Vec::new();
-    for _ in 0..rounds {
-        gains.push(written(&guessing, &body) / written(&plain, &body));
+    let mut least = f64::INFINITY;
+    for note in NOTES {
+        let ask = format!("Rewrite this note in full sentences. Keep every fact.\n\n{note}");
+        let body = json!({"messages": [{"role": "user", "content": ask}], "max_tokens": ANSWER, "temperature": 0});
+        let chat = "/v1/chat/completions";
+        written(&guessing, chat, &body)?;
+        written(&plain, chat, &body)?;
+        let mut of_note = Vec::new();
+        for _ in 0..rounds {
+            of_note.push(written(&guessing, chat, &body)? / written(&plain, chat, &body)?);
+        }
+        least = least.min(median(of_note.clone()));
+        gains.extend(of_note);
     }
     rows.push(row(
         "prompt lookup on note rewriting, times faster",
         median(gains),
         "≥ 1.8",
     ));
+    rows.push(row("the same, the least of the notes", least, "–"));
 
+    // Keys and values take their memory as they are used: all of them are, before it is counted.
     let health = plain.health();
-    let tokens = health["cache_tokens"].as_f64().unwrap_or(16_384.0);
-    let weights = std::fs::metadata(model)?.len() as f64;
-    let embedding = health["embedding_model"]["bytes"].as_f64().unwrap_or(0.0);
-    // 30 layers, 3 heads of 64, keys and values, two bytes each.
-    let keys_and_values = tokens * 30.0 * 2.0 * 192.0 * 2.0;
+    let cache = health["cache_tokens"].as_u64();
+    let cache = cache.ok_or("/health doesn't say how many tokens the cache holds")?;
+    for seed in 0..cache.div_ceil(PROMPT as u64) {
+        first_token(&plain, &prompt(PROMPT, 1_000_000 + seed as usize));
+    }
+    let keys_and_values = cache as f64 * ModelConfig::read(&Gguf::open(model)?)?.kv_bytes() as f64;
     let extra = resident(plain.worker())?
-        - weights
-        - embedding
-        - keys_and_values.min((PROMPT * (rounds + 1)) as f64 * 23_040.0);
+        - bytes_of(&health, "model")?
+        - bytes_of(&health, "embedding_model")?
+        - keys_and_values;
     rows.push(row(
         "worker's memory beyond weights, keys and values, MB",
         extra / 1e6,

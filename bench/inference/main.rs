@@ -93,6 +93,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// What llama.cpp had, where it was asked.
+fn theirs(values: Vec<f64>) -> Option<f64> {
+    (!values.is_empty()).then(|| median(values))
+}
+
 fn main() -> Result<(), Error> {
     let options = Options::parse();
     let mut peer = match &options.python {
@@ -127,11 +132,11 @@ fn main() -> Result<(), Error> {
             }
         }
         let ours = median(ours);
-        for (label, theirs, aim) in [("same Q4_1", same, aim), ("its Q4_0", best, other_aim)] {
+        for (label, values, aim) in [("same Q4_1", same, aim), ("its Q4_0", best, other_aim)] {
             rows.push(row(
                 &format!("{}, against {label}", measure.name()),
                 ours,
-                median(theirs),
+                theirs(values),
                 aim,
             ));
         }
@@ -149,15 +154,15 @@ fn main() -> Result<(), Error> {
         let mut own = Own::load(&options.large, options.threads)?;
         let roof = own::memory_speed(options.threads);
         for (measure, aim) in [(Measure::Decode(16), 1.0), (Measure::Prefill(64), 1.0)] {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let (mut ours, mut values) = (Vec::new(), Vec::new());
             for _ in 0..options.rounds {
                 ours.push(measure.own(&mut own)?);
                 let n = measure.tokens().to_string();
-                theirs.push(peer.ask(measure.name(), &options.large, &n)?);
+                values.push(peer.ask(measure.name(), &options.large, &n)?);
             }
             let ours = median(ours);
             let label = format!("8B shapes, Q4_K_M, {}", measure.name());
-            rows.push(row(&label, ours, median(theirs), aim));
+            rows.push(row(&label, ours, theirs(values), aim));
             if let Measure::Decode(_) = measure {
                 let share = ours * own.read_bytes as f64 / roof;
                 println!(
@@ -182,8 +187,15 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-fn row(name: &str, ours: f64, theirs: f64, aim: f64) -> Value {
-    let ratio = ours / theirs;
-    println!("{name:<34} {ours:>10.1} {theirs:>10.1} {ratio:>7.2}× {aim:>5.1}×");
+fn row(name: &str, ours: f64, theirs: Option<f64>, aim: f64) -> Value {
+    let ratio = theirs.map(|theirs| ours / theirs);
+    let shown = |value: Option<f64>, places: usize, unit: &str| {
+        value.map_or_else(|| "–".into(), |v| format!("{v:.places$}{unit}"))
+    };
+    println!(
+        "{name:<34} {ours:>10.1} {:>10} {:>8} {aim:>5.1}×",
+        shown(theirs, 1, ""),
+        shown(ratio, 2, "×")
+    );
     json!({"name": name, "engine": ours, "llama_cpp": theirs, "ratio": ratio, "aim": aim})
 }

@@ -97,6 +97,22 @@ impl Own {
         Ok(n as f64 / start.elapsed().as_secs_f64())
     }
 
+    /// Tokens a second of a whole answer of `n` tokens to a prompt of 64, of which the first `cached` are known already.
+    pub fn answer(&mut self, n: usize, cached: usize) -> Result<f64, Error> {
+        let blocks = tables(1, 64 + n);
+        let tokens = self.prompt(64);
+        self.read(&tokens[..cached], 0, &blocks)?;
+        let start = Instant::now();
+        let rows: Vec<_> = (cached..64)
+            .map(|position| (tokens[position], position, 0, position == 63))
+            .collect();
+        let mut token = self.pass(&rows, &blocks)?[0];
+        for position in 64..63 + n {
+            token = self.pass(&[(token, position, 0, true)], &blocks)?[0];
+        }
+        Ok(n as f64 / start.elapsed().as_secs_f64())
+    }
+
     /// Tokens a second, reading a prompt of `n`.
     pub fn prefill(&mut self, n: usize) -> Result<f64, Error> {
         let blocks = tables(1, n);

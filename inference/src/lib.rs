@@ -8,4 +8,5 @@ pub mod gpu;
 pub mod http;
 pub mod metrics;
 pub mod queue;
+pub mod watchdog;
 pub mod worker;

@@ -4,7 +4,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use hadada_inference::{config, front, http, metrics};
+use hadada_inference::{config, front, http, metrics, watchdog};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,7 +50,13 @@ async fn serve(config: config::Config) -> anyhow::Result<()> {
     sd_notify::notify(&[sd_notify::NotifyState::Ready])
         .context("telling systemd that we are ready")?;
     tracing::info!(socket = %config.socket.display(), "listening");
-    http::serve(listener, front.handle(), metrics, stop).await;
+    tokio::select! {
+        () = http::serve(listener, front.handle(), metrics, stop) => {}
+        () = async {
+            watchdog::feed(front.handle(), &config.socket).await;
+            std::future::pending().await
+        } => {}
+    }
     tracing::info!("stopping");
     front.stop().await;
     // Nobody else owns this path while we hold its lock-like place; a leftover would only be replaced at the next start.

@@ -47,6 +47,18 @@ impl Socket {
         json(self.send(Method::GET, path, None).await?).await
     }
 
+    /// Takes something away; gives what comes back, which may be nothing.
+    ///
+    /// # Errors
+    /// As [`Socket::post`].
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        let response = self.send(Method::DELETE, path, None).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
+        json(response).await
+    }
+
     /// Asks for JSON that says how something is, and comes with whatever status fits that.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub struct Cli {
 }
 
 /// Where the box keeps its things.
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct PlaceArgs {
     /// The box's folder; without it, the installed box of this machine.
     #[arg(long, value_name = "DIR")]
@@ -35,6 +35,29 @@ enum Command {
         #[arg(long = "host", value_name = "NAME", required = true)]
         hosts: Vec<String>,
     },
+    Install(commands::install::Install),
+    Uninstall(commands::install::Uninstall),
+    /// The first run of a new box.
+    #[command(subcommand)]
+    Setup(commands::setup::Setup),
+    /// The firewall, and the proof of what left the box.
+    #[command(subcommand)]
+    Egress(commands::egress::Egress),
+    /// The encrypted disk.
+    #[command(subcommand)]
+    Disk(commands::disk::Disk),
+    /// The keys that encrypt the records' text.
+    #[command(subcommand)]
+    Keys(commands::keys::Keys),
+    /// Access for IT staff and vendors over the network, for a while.
+    #[command(subcommand)]
+    RemoteAccess(commands::remote::RemoteAccess),
+    /// The mail server that alerts go out by.
+    #[command(subcommand)]
+    Mail(commands::mail::Mail),
+    SupportBundle(commands::support::SupportBundle),
+    Watch(commands::watch::Watch),
+    Reserve(commands::reserve::Reserve),
     /// API tokens.
     #[command(subcommand)]
     Token(Token),
@@ -50,6 +73,24 @@ enum Command {
     /// The models that write and sort.
     #[command(subcommand)]
     Model(Model),
+    /// Backups.
+    #[command(subcommand)]
+    Backup(commands::backup::Backup),
+    /// The continuous backup of the database's log.
+    #[command(subcommand)]
+    Wal(commands::wal::Wal),
+    /// The nightly trial of restoring.
+    #[command(subcommand)]
+    Drill(commands::drill::Drill),
+    /// Brings data back.
+    #[command(subcommand)]
+    Restore(commands::restore::Restore),
+    /// Releases, at the vendor's.
+    #[command(subcommand)]
+    Release(commands::release::Release),
+    /// Updates of this box.
+    #[command(subcommand)]
+    Update(commands::update::Update),
     /// Checks the box and says what to do.
     Doctor {
         #[command(flatten)]
@@ -110,6 +151,11 @@ enum Certificate {
         /// A name or address; may be given more than once. Without it, the names stay.
         #[arg(long = "host", value_name = "NAME")]
         hosts: Vec<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Renews the certificate where it is due and notes how it stands; systemd runs it every day.
+    Keep {
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -179,6 +225,11 @@ enum Recovery {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// Reads the recovery key from standard input and lets it open the backups. Boxes of earlier releases need it once.
+    AllowBackups {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
 }
 
 impl From<PlaceArgs> for Place {
@@ -195,6 +246,17 @@ impl Cli {
     pub async fn run(self, now: OffsetDateTime) -> anyhow::Result<Outcome> {
         match self.command {
             Command::Init { dir, hosts } => commands::init::run(&Place::folder(dir), &hosts, now),
+            Command::Install(install) => install.run(now),
+            Command::Uninstall(uninstall) => uninstall.run(),
+            Command::Setup(setup) => setup.run(now),
+            Command::Egress(egress) => egress.run(now),
+            Command::Disk(disk) => disk.run(),
+            Command::Keys(keys) => keys.run().await,
+            Command::RemoteAccess(remote) => remote.run(now).await,
+            Command::Mail(mail) => mail.run(),
+            Command::SupportBundle(bundle) => bundle.run(now),
+            Command::Watch(watch) => watch.run(now),
+            Command::Reserve(reserve) => reserve.run(),
             Command::Token(Token::Create { user, scope, place }) => {
                 commands::token::create(&place.into(), &user, &scope).await
             }
@@ -219,10 +281,22 @@ impl Cli {
             Command::Certificate(Certificate::Renew { hosts, place }) => {
                 commands::certificate::renew(&place.into(), &hosts, now)
             }
+            Command::Certificate(Certificate::Keep { place }) => {
+                commands::certificate::keep(&place.into(), now)
+            }
             Command::Recovery(Recovery::Check { place }) => {
                 commands::recovery::check(&place.into())
             }
+            Command::Recovery(Recovery::AllowBackups { place }) => {
+                commands::recovery::allow_backups(&place.into())
+            }
             Command::Model(model) => model.run(now).await,
+            Command::Backup(backup) => backup.run(now).await,
+            Command::Wal(wal) => wal.run(now).await,
+            Command::Drill(drill) => drill.run(now).await,
+            Command::Restore(restore) => restore.run(now).await,
+            Command::Release(release) => release.run(),
+            Command::Update(update) => update.run().await,
             Command::Doctor { place, port } => {
                 let place: Place = place.into();
                 let port = port.unwrap_or_else(|| place.default_port());

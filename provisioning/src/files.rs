@@ -38,6 +38,9 @@ impl Draft {
             .mode(mode)
             .open(&draft)
             .with_context(|| format!("can't write {}", draft.display()))?;
+        // Whatever the process' umask is: the status page must be able to read what a closed-in unit writes.
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .with_context(|| format!("can't set the permissions of {}", draft.display()))?;
         Ok(Self {
             file,
             draft,
@@ -144,4 +147,35 @@ pub fn read_public_key(path: &Path) -> Result<Option<[u8; 32]>> {
     hex::decode_to_slice(content.trim_ascii(), &mut key)
         .with_context(|| format!("{} is not a public key of 64 hex digits", path.display()))?;
     Ok(Some(key))
+}
+
+/// Removes a folder with all in it; fine where there is none.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file or a link; fine where there is none.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes sure that a new name in a folder outlives a power cut.
+pub fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| *folder != Path::new(""))
+        .unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("can't write {}", folder.display()))
 }

@@ -4,11 +4,26 @@
 //! It never talks to the database: what touches records goes through hadada's admin socket.
 
 mod admin;
+mod backup;
 mod cli;
 mod commands;
+mod disk;
+mod facts;
 mod files;
+mod install;
+mod network;
 mod place;
+mod postgres;
+mod process;
+mod programs;
+mod release;
+mod restic;
+mod secrets;
+mod settings;
+mod setup;
+mod systemctl;
 mod trust;
+mod update;
 
 use std::process::ExitCode;
 

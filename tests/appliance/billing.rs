@@ -745,3 +745,42 @@ async fn an_invoice_and_a_payment_can_not_be_changed_even_by_the_program() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_pdf_comes_from_a_service_at_a_socket_too() {
+    let clinic = Clinic::start_with(|config| {
+        config.typeset_socket = Some(config.audit_key.with_file_name("typeset.sock"));
+        config.typeset = Some("/nowhere/hadada-typeset".into());
+    })
+    .await;
+    let reception = clinic.login("reception").await;
+    let path = invoice(
+        &reception,
+        visit(&clinic, clinic.patient("Khumalo", "Thandiwe").await).await,
+    )
+    .await;
+    let away = reception.get(&format!("{path}/pdf")).await.expect(503);
+    assert!(away.text().contains("The invoice is safe"));
+
+    // One process a connection, as systemd starts them with Accept=yes.
+    let socket = clinic.config.typeset_socket.clone().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let program = crate::support::programs().join("hadada-typeset");
+    let service = std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let stream = std::os::fd::OwnedFd::from(stream.unwrap());
+            let mut child = std::process::Command::new(&program)
+                .stdin(std::process::Stdio::from(stream.try_clone().unwrap()))
+                .stdout(std::process::Stdio::from(stream))
+                .spawn()
+                .unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+    });
+    for _ in 0..2 {
+        let pdf = reception.get(&format!("{path}/pdf")).await.expect(200);
+        assert_eq!(pdf.headers["content-type"], "application/pdf");
+        assert!(pdf.bytes.starts_with(b"%PDF-") && pdf.bytes.len() > 5_000);
+    }
+    service.join().unwrap();
+}

@@ -115,6 +115,63 @@ const PERSON: [(&str, &str); 17] = [
     ("emergency_phone", "083 123 4567"),
 ];
 
+/// The forms of the settings; what tells one sending from the next stands first.
+fn settings(all: &Furnished) -> Vec<Form> {
+    let practice = &all.open.clinic.practice;
+    let therapist = [
+        ("given_name", "Lerato"),
+        ("family_name", "Dlamini"),
+        ("title", "Dr"),
+        ("discipline", "biokinetics"),
+        ("hpcsa_number", "BK 0012345"),
+        ("bhf_number", "0123456"),
+        ("room_id", ""),
+        ("monday", "08:00-12:00, 13:00-17:00"),
+        ("sunday", ""),
+        ("username", ""),
+        ("user_id", ""),
+        ("idempotency_key", ""),
+    ];
+    let kind = [
+        ("name", "Hand therapy"),
+        ("given_by", "occupational-therapy"),
+        ("duration_minutes", "45"),
+        ("price", "650,00"),
+        ("tariff_code", "66501"),
+        ("capacity", "1"),
+    ];
+    let with = |fields: &[(&'static str, &'static str)], last| {
+        let mut fields = fields.to_vec();
+        fields.push(last);
+        fields
+    };
+    let account = [
+        ("username", "lerato"),
+        ("display_name", "Lerato Dlamini"),
+        ("role", "receptionist"),
+        ("practitioner_id", ""),
+        ("idempotency_key", ""),
+    ];
+    let key = ("idempotency_key", "");
+    let version = ("version", "1");
+    vec![
+        form("admin", "/settings/rooms", &with(&[("name", "Gym")], key)),
+        form(
+            "admin",
+            format!("/settings/rooms/{}", practice.room),
+            &with(&[("name", "Room 2")], version),
+        ),
+        form("admin", "/settings/session-types", &with(&kind, key)),
+        form("admin", "/settings/therapists", &therapist),
+        form("admin", "/settings/accounts", &account),
+        form(
+            "admin",
+            format!("/settings/accounts/{}", practice.admin),
+            &with(&account[1..4], version),
+        ),
+    ]
+}
+
 fn forms(all: &Furnished) -> Vec<Form> {
     let (open, practice) = (&all.open, &all.open.clinic.practice);
     let (patient, booking) = (open.patient.to_string(), open.booking);
@@ -359,7 +416,7 @@ async fn no_field_of_a_form_breaks_or_takes_what_it_must_not() {
     let mut faults = Faults { list: Vec::new() };
     let mut tried = 0;
     let mut before = rows(&mut db).await;
-    for form in forms(&all) {
+    for form in forms(&all).into_iter().chain(settings(&all)) {
         let client = clinic.login(form.user).await;
         if form.path.ends_with("/addenda") {
             let version = [("version", "1")];
@@ -635,6 +692,13 @@ async fn no_question_in_an_address_breaks() {
             &["date"],
         ),
         ("admin", "/invoices".into(), &["q", "status", "before"]),
+        ("admin", "/settings".into(), &["done"]),
+        ("admin", "/settings/therapists/new".into(), &["user_id"]),
+        (
+            "admin",
+            "/settings/accounts/new".into(),
+            &["practitioner_id"],
+        ),
         (
             "admin",
             "/admin/audit".into(),
@@ -798,9 +862,14 @@ async fn a_form_sent_twice_makes_one_record() {
         ("/addenda", "note_addenda"),
         ("/scores", "outcome_scores"),
         ("/payments", "payments"),
+        ("/settings/rooms", "rooms"),
+        ("/settings/session-types", "session_types"),
+        ("/settings/therapists", "practitioners"),
+        ("/settings/accounts", "users"),
     ] {
         let mut form = forms(&all)
             .into_iter()
+            .chain(settings(&all))
             .find(|f| f.path.ends_with(path))
             .unwrap_or_else(|| panic!("no form {path}"));
         if path == "/appointments/blocks" {
@@ -811,6 +880,9 @@ async fn a_form_sent_twice_makes_one_record() {
         for at_once in [false, true] {
             if at_once && path.starts_with("/appointments") {
                 form.fields.iter_mut().find(|f| f.0 == "date").unwrap().1 = "2026-11-26".into();
+            }
+            if at_once && path.starts_with("/settings") {
+                form.fields[0].1.push('2');
             }
             if at_once && path == "/patients" {
                 form.fields[2].1 = "Rendani".into();

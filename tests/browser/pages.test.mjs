@@ -1,11 +1,8 @@
 // Every page: no accessibility violation at three widths in light and dark, a light first load, no sideways scrolling.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { api, base, go, launch, newVisit, person, session, signNote, until, weekday } from './support.mjs';
+import { api, base, go, launch, newVisit, person, session, signNote, until, violations, weekday } from './support.mjs';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 /** Bytes on the wire of a first visit: page, styles, scripts, font, icons. */
 const HEAVIEST = 120 * 1024;
 
@@ -19,6 +16,11 @@ before(async () => {
   await signNote(therapist, signed.encounter);
   const invoice = (await api(desk, 'POST', '/api/v1/invoices', { encounter_id: signed.encounter.id }, 201)).body;
   const khumalo = (await api(desk, 'GET', '/api/v1/patients?q=khumalo', undefined, 200)).body.items[0];
+  const admin = await person(browser, 'admin');
+  await go(admin, '/settings');
+  const href = (beginning) => admin.locator(`main a[href^="${beginning}"]:not([href*="/new"])`).first().getAttribute('href');
+  const therapist_href = await href('/settings/therapists/');
+  const kind = (await href('/settings/session-types/')).split('/').pop();
   pages = [
     [null, '/login'],
     ['reception', '/day'],
@@ -38,21 +40,25 @@ before(async () => {
     ['naledi', `/encounters/${signed.encounter.id}`],
     ['naledi', `/encounters/${signed.encounter.id}/print`],
     ['admin', `/patients/${khumalo.id}/audit`],
+    ['admin', `/patients/${khumalo.id}/erase`],
     ['admin', '/admin'],
+    ['reception', '/status'],
+    [null, '/trust'],
     ['admin', '/admin/audit'],
+    ['reception', '/settings'],
+    ['admin', '/settings'],
+    ['admin', `/settings?done=${kind}`],
+    ['admin', '/settings/rooms/new'],
+    ['admin', '/settings/therapists/new'],
+    ['admin', therapist_href],
+    ['admin', '/settings/session-types/new'],
+    ['admin', `/settings/session-types/${kind}`],
+    ['admin', '/settings/accounts/new'],
     ['reception', '/nowhere'],
   ];
 });
 after(async () => { await browser?.close(); });
 
-async function violations(page) {
-  // As a script of the page's own world, which the security policy does not bind.
-  await page.evaluate(axe);
-  return page.evaluate(async () => {
-    const { violations: found } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
-    return found.map((one) => `${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} ${node.any.concat(node.all)[0]?.message ?? ''}`).join(' | ')}${one.nodes.length > 3 ? ` and ${one.nodes.length - 3} more` : ''}`);
-  });
-}
 const visit = (page, path) => (path === '/nowhere' ? page.goto(base + path) : go(page, path));
 
 for (const scheme of ['light', 'dark']) {

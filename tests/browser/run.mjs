@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 // The last one kills the server.
-const all = ['reception', 'therapist', 'checkout', 'admin', 'keyboard', 'pages', 'autosave'];
+const all = ['reception', 'therapist', 'checkout', 'admin', 'keyboard', 'pages', 'setup', 'autosave'];
 const wanted = process.argv.slice(2).map((name) => basename(name).replace(/\.test\.mjs$/, ''));
 const files = (wanted.length ? wanted : all).map((name) => join(here, `${name}.test.mjs`));
 const missing = files.find((file) => !existsSync(file));

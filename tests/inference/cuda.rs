@@ -154,6 +154,7 @@ impl Worker {
             format: Format::Text,
             logprobs: None,
             ignore_eos: true,
+            stream: true,
         };
         write(&mut self.to, &ToWorker::Generate(Box::new(request))).unwrap();
     }

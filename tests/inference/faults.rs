@@ -1,8 +1,12 @@
 //! What a daemon does when something is wrong.
 
 use crate::support::{Daemon, alive, program, signal, wait_for, writing_model};
+use hadada_inference_protocol::{FromWorker, ModelInfo, WorkerInfo, write};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -307,6 +311,88 @@ fn a_worker_that_is_stopped_for_good_is_replaced_under_sixteen_streams() {
     daemon.post("/v1/completions", &story(4, false)).ok();
 }
 
+/// A worker that says it is ready, takes requests, and gets no further with them; the next one is real.
+fn hangs_once(folder: &Path) -> PathBuf {
+    let info = WorkerInfo {
+        pid: 1,
+        model: Some(ModelInfo {
+            id: "hangs".into(),
+            sha256: String::new(),
+            bytes: 1,
+            description: String::new(),
+            context_length: 1000,
+            width: 1,
+        }),
+        embedding: None,
+        embedding_error: None,
+        device: "cpu".into(),
+        kernels: "none".into(),
+        threads: 1,
+        max_sequences: 16,
+        cache_tokens: 1000,
+    };
+    let alive = |busy| FromWorker::Alive { steps: 7, busy };
+    for (name, message) in [
+        ("ready", FromWorker::Ready(Box::new(info))),
+        ("idle", alive(false)),
+        ("busy", alive(true)),
+    ] {
+        let mut frame = Vec::new();
+        write(&mut frame, &message).unwrap();
+        std::fs::write(folder.join(name), frame).unwrap();
+    }
+    let script = folder.join("worker");
+    let text = format!(
+        "#!/bin/sh\ncd {}\nif [ -e hung ]; then exec {} \"$@\"; fi\ncat idle ready >&0\nhead -c 1 >/dev/null\n: >hung\nwhile :; do cat busy >&0; sleep 0.5; done\n",
+        folder.display(),
+        program("hadada-worker").display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+#[test]
+fn a_worker_that_lives_and_gets_no_further_is_replaced() {
+    let folder = std::env::temp_dir().join(format!("hadada-hung-worker-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let script = hangs_once(&folder);
+    let daemon = Daemon::ready_with(&["--worker", script.to_str().unwrap()]);
+    std::thread::scope(|scope| {
+        let request = scope.spawn(|| daemon.post("/v1/completions", &story(4, false)));
+        wait_for("the worker to hang", SHOWN, || {
+            folder.join("hung").exists().then_some(())
+        });
+        let hung = Instant::now();
+        let health = daemon.wait_until("degraded", SHOWN);
+        assert!(
+            health["reason"]
+                .as_str()
+                .unwrap()
+                .contains("not getting on"),
+            "{health}"
+        );
+        let ended = wait_for("the worker to be ended", SERVES, || {
+            (daemon.health()["restarts"] == 1).then(Instant::now)
+        });
+        assert!(
+            ended - hung < SERVES,
+            "it was ended after {:?}",
+            ended - hung
+        );
+        // Nothing of the answer was sent, so the next worker gives it.
+        request.join().unwrap().ok();
+        assert!(
+            ended.elapsed() < SERVES,
+            "served again after {:?}",
+            ended.elapsed()
+        );
+    });
+    let health = daemon.wait_until("ready", SERVES);
+    assert_eq!(health["restarts"], 1, "{health}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// Sets how much address space a process may have, in bytes.
 fn limit_memory(pid: u32, bytes: Option<u64>) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
@@ -404,6 +490,46 @@ fn a_full_disk_is_no_matter_because_nothing_is_written() {
 }
 
 #[test]
+fn who_finds_no_place_is_told_and_health_is_answered_all_the_same() {
+    let daemon = Daemon::ready();
+    let refused = wait_for("a refusal", SERVES, || {
+        // Half requests keep their places for three seconds; more of them come than there are places of both kinds.
+        let _half: Vec<_> = (0..600)
+            .filter_map(|_| {
+                let mut stream = UnixStream::connect(daemon.socket()).ok()?;
+                stream.write_all(b"GET /health HTTP/1.1\r\n").ok()?;
+                Some(stream)
+            })
+            .collect();
+        let refused = daemon.post("/v1/completions", &story(2, false));
+        let asked = Instant::now();
+        assert_eq!(daemon.health()["state"], "ready");
+        assert!(daemon.get("/metrics").body.contains("hadada_inference_"));
+        assert!(asked.elapsed() < SHOWN, "it took {:?}", asked.elapsed());
+        (refused.status == 503).then_some(refused)
+    });
+    let error = refused.error(503);
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("too many connections"),
+        "{error}"
+    );
+    assert!(
+        refused
+            .headers
+            .iter()
+            .any(|h| h.starts_with("retry-after: ")),
+        "{:?}",
+        refused.headers
+    );
+    wait_for("the places to be free again", SERVES, || {
+        (daemon.get("/v1/models").status == 200).then_some(())
+    });
+}
+
+#[test]
 fn a_flooded_socket_answers_and_is_itself_again_afterwards() {
     let daemon = Daemon::ready();
     let worker = daemon.worker();
@@ -419,7 +545,7 @@ fn a_flooded_socket_answers_and_is_itself_again_afterwards() {
     for i in 0..600 {
         // The system's own queue of connections may be full for a moment.
         let mut stream = wait_for("a place in the system's queue", SERVES, || {
-            std::os::unix::net::UnixStream::connect(daemon.socket()).ok()
+            UnixStream::connect(daemon.socket()).ok()
         });
         let _ = match i % 3 {
             0 => stream.write_all(request),
@@ -428,14 +554,15 @@ fn a_flooded_socket_answers_and_is_itself_again_afterwards() {
         };
         half.push(stream);
     }
+    // There is no place left, but how things stand is told all the same, and everybody else is told why not.
     let asked = Instant::now();
     assert_eq!(daemon.health()["state"], "ready");
-    assert!(
-        asked.elapsed() < Duration::from_secs(12),
-        "health took {:?}",
-        asked.elapsed()
-    );
+    assert!(daemon.get("/metrics").body.contains("hadada_inference_"));
+    assert!(asked.elapsed() < SHOWN, "it took {:?}", asked.elapsed());
     drop(half);
+    wait_for("the places to be free again", SERVES, || {
+        (daemon.get("/v1/models").status == 200).then_some(())
+    });
     // Bodies of 100 MB, announced and not: neither is read to its end.
     let announced = begun(&[request, &b"content-length: 104857600\r\n\r\n"[..]].concat());
     let head = first_line(announced);
@@ -456,7 +583,7 @@ fn a_flooded_socket_answers_and_is_itself_again_afterwards() {
     assert_eq!(daemon.worker(), worker);
 }
 
-fn first_line(mut stream: std::os::unix::net::UnixStream) -> String {
+fn first_line(mut stream: UnixStream) -> String {
     let mut bytes = [0; 64];
     let n = stream.read(&mut bytes).unwrap();
     String::from_utf8_lossy(&bytes[..n]).into_owned()

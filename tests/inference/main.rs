@@ -13,3 +13,4 @@ mod requantise;
 mod requests;
 mod sameness;
 mod support;
+mod watchdog;

@@ -3,11 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod audit;
+mod backup;
+mod backup_attacks;
+mod backup_restore;
+mod backup_site;
 mod doctor;
 mod fake;
 mod init;
+mod keys;
 mod model;
 mod token;
+mod update;
 
 use std::path::Path;
 use std::process::Stdio;

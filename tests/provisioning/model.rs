@@ -2,7 +2,7 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{Home, fake, hadadactl, mode};
 
@@ -25,6 +25,11 @@ impl Home {
 
 /// A vendor's folder, and the vendor's key trusted by the box.
 fn vendor(home: &Home) -> (PathBuf, String) {
+    vendor_of(home, WEIGHTS, "")
+}
+
+/// The same with these weights, and with more in the manifest.
+fn vendor_of(home: &Home, weights: &[u8], more: &str) -> (PathBuf, String) {
     let key = SigningKey::from_bytes(&[3; 32]);
     let keys = home.path("models/keys");
     std::fs::create_dir_all(&keys).unwrap();
@@ -32,11 +37,11 @@ fn vendor(home: &Home) -> (PathBuf, String) {
     std::fs::write(keys.join("vendor.pub"), public).unwrap();
     let folder = home.path("from-vendor");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("w.gguf"), WEIGHTS).unwrap();
+    std::fs::write(folder.join("w.gguf"), weights).unwrap();
     let manifest = format!(
-        "id = \"notes-1\"\npurpose = \"writing\"\nlicence = \"Apache-2.0\"\narchitecture = \"llama\"\n[[files]]\nname = \"w.gguf\"\nsha256 = \"{}\"\nbytes = {}\n",
-        hex::encode(Sha256::digest(WEIGHTS)),
-        WEIGHTS.len()
+        "id = \"notes-1\"\npurpose = \"writing\"\nlicence = \"Apache-2.0\"\narchitecture = \"llama\"\n[[files]]\nname = \"w.gguf\"\nsha256 = \"{}\"\nbytes = {}\n{more}",
+        hex::encode(Sha256::digest(weights)),
+        weights.len()
     );
     let signature = hex::encode(key.sign(manifest.as_bytes()).to_bytes());
     std::fs::write(folder.join("manifest.toml"), &manifest).unwrap();
@@ -193,5 +198,84 @@ async fn only_a_model_that_passed_is_enabled_and_the_daemon_is_waited_for() {
             .await
             .error()
             .contains("is not the file")
+    );
+}
+
+/// The demo's model: as small as they come, and too weak to write here.
+fn small_model() -> Vec<u8> {
+    let folder = std::env::var_os("HADADA_MODELS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/hadada/models"),
+        PathBuf::from,
+    );
+    let file = folder.join("smollm2-135m-instruct-q4_1.gguf");
+    std::fs::read(&file)
+        .unwrap_or_else(|e| panic!("{}: {e}: run provisioning/models", file.display()))
+}
+
+#[tokio::test]
+async fn a_model_is_measured_by_drafting_with_it_and_one_that_fails_may_not_write() {
+    for name in ["hadada", "hadada-inference", "hadada-worker"] {
+        let program = Path::new(env!("CARGO_BIN_EXE_hadadactl")).with_file_name(name);
+        assert!(
+            program.exists(),
+            "{} is missing: build it first (cargo build --workspace --bins)",
+            program.display()
+        );
+    }
+    let home = Home::new().await;
+    let known = "[[known_answers]]\nprompt = \"<|im_start|>user\\nWhat is physiotherapy?<|im_end|>\\n<|im_start|>assistant\\n\"\n\
+        answer = \"Physiotherapy is a branch of sports medicine\"\n\
+        [[known_answers]]\nprompt = \"Once upon a time\"\nanswer = \"no model says this\"\n";
+    let (folder, _) = vendor_of(&home, &small_model(), known);
+    home.model(&["add", folder.to_str().unwrap()]).await.good();
+    let table = home.model(&["evaluate", "notes-1"]).await.fault();
+    let line = |name: &str| {
+        let found = table.lines().find(|l| l.trim_start().starts_with(name));
+        found
+            .unwrap_or_else(|| panic!("no '{name}' in {table}"))
+            .to_owned()
+    };
+    assert!(line("known answers of the worker's own test").ends_with("ok"));
+    let known = line("known answers of the manifest");
+    assert!(
+        known.contains("0.500 of    2") && known.ends_with("FAILS"),
+        "{known}"
+    );
+    // A grammar holds every answer to lines that were given, and what the model must not do it is not asked.
+    assert!(line("citations of lines that were given").ends_with("ok"));
+    assert!(line("orders in notes that are set aside").ends_with("ok"));
+    assert!(line("texts about no patient that are refused").ends_with("ok"));
+    let echoes = line("sentences that repeat the request");
+    assert!(
+        echoes.ends_with("FAILS"),
+        "the small model copies its request: {echoes}"
+    );
+    assert!(
+        table.contains("notes-1 did not pass, so it may not write here"),
+        "{table}"
+    );
+
+    let stored: serde_json::Value =
+        serde_json::from_str(&home.text("models/notes-1/evaluation.json")).unwrap();
+    let digest = hex::encode(Sha256::digest(home.read("models/notes-1/manifest.toml")));
+    assert_eq!(
+        (&stored["model"], &stored["passed"]),
+        (&digest.into(), &false.into())
+    );
+    assert_eq!(stored["device"], "cpu");
+    assert!(home.model(&["list"]).await.good().contains("failed"));
+    let error = home.model(&["enable", "notes-1"]).await.error();
+    assert!(
+        error.contains("sentences that repeat the request"),
+        "{error}"
+    );
+    let left: Vec<_> = std::fs::read_dir(home.path("run"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        left,
+        Vec::<std::ffi::OsString>::new(),
+        "its own service left something"
     );
 }

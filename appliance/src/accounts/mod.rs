@@ -2,12 +2,18 @@
 
 mod pages;
 mod password;
+mod people;
 mod rules;
 mod store;
 mod tokens;
 
 pub use password::{Passwords, hash_password};
-pub use store::{NewUser, create_user};
+pub use people::{
+    Account, account, accounts, active_admins, change_account, give_one_time_password,
+    one_time_fits, one_time_hash, set_account_active, username_taken,
+};
+pub use rules::{password_fault, username};
+pub use store::{NewUser, create_user, create_user_as};
 pub use tokens::{TokenRequest, create_token};
 
 use axum::Router;

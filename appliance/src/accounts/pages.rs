@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{StatusCode, header};
 
-use super::{password::Passwords, rules, store, tokens};
+use super::{password::Passwords, people, rules, store, tokens};
 use crate::db::{Action, Actor, AuditEvent, PracticeTx};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::web::{
     App, Form, Page, Query, Session, SessionKind, clear_cookie, html, set_cookie, token_hash,
 };
@@ -19,6 +19,8 @@ pub(super) struct ShowQuery {
     next: String,
     #[serde(default)]
     out: bool,
+    #[serde(default)]
+    ready: bool,
 }
 
 /// `accounts/login.html`.
@@ -29,6 +31,8 @@ pub(super) struct LoginPage {
     username: String,
     next: String,
     notice: Option<&'static str>,
+    /// The one-time password that was right, while its owner chooses their own.
+    one_time: Option<String>,
 }
 
 const DEMO: &str = "This is the demo. Sign in as admin, reception, naledi, ayesha or billing with the password hadada-demo.";
@@ -41,6 +45,7 @@ impl LoginPage {
             username: String::new(),
             next: rules::local_path(next).to_owned(),
             notice: app.config.demo.then_some(DEMO),
+            one_time: None,
         }
     }
 }
@@ -54,6 +59,7 @@ impl Page for LoginPage {
             username: String::new(),
             next: "/day".into(),
             notice: Some(DEMO),
+            one_time: None,
         };
         let wrong = BTreeMap::from([("password", WRONG.to_owned())]);
         vec![
@@ -61,6 +67,19 @@ impl Page for LoginPage {
             Self {
                 errors: wrong,
                 username: "naledi".into(),
+                notice: None,
+                ..plain()
+            },
+            Self {
+                one_time: Some("k7qm-2f9d-xw4t".into()),
+                username: "lerato".into(),
+                notice: None,
+                ..plain()
+            },
+            Self {
+                errors: BTreeMap::from([("new_password", "Use at least 12 characters.".into())]),
+                one_time: Some("k7qm-2f9d-xw4t".into()),
+                username: "lerato".into(),
                 notice: None,
                 ..plain()
             },
@@ -80,6 +99,9 @@ pub(super) async fn show(
     if query.out {
         page.notice = Some("You are signed out.");
     }
+    if query.ready {
+        page.notice = Some("The practice is open. Sign in with the name and password you chose.");
+    }
     html(&app, &page)
 }
 
@@ -89,9 +111,39 @@ pub(super) struct SignIn {
     password: String,
     #[serde(default)]
     next: String,
+    /// Both are sent once a one-time password was right.
+    new_password: Option<String>,
+    #[serde(default)]
+    new_password_again: String,
 }
 
 const WRONG: &str = "The user name or the password is wrong. Check both and try again.";
+
+const OVER: &str =
+    "This one-time password is too old to be used. Ask the practice's admin for a new one.";
+
+/// What is wrong with the password that somebody chose in place of the one they were given, and in which field.
+fn fault(
+    chosen: &str,
+    again: &str,
+    given: &str,
+    username: &str,
+    practice: &str,
+) -> Option<(&'static str, &'static str)> {
+    if chosen == given {
+        return Some((
+            "new_password",
+            "This is the one-time password. Choose one that nobody else knows.",
+        ));
+    }
+    if let Some(fault) = rules::password_fault(chosen, username, practice) {
+        return Some(("new_password", fault));
+    }
+    (chosen != again).then_some((
+        "new_password_again",
+        "The two passwords differ. Type both again.",
+    ))
+}
 
 pub(super) async fn sign_in(
     State(app): State<App>,
@@ -121,6 +173,7 @@ pub(super) async fn sign_in(
         .as_ref()
         .filter(|l| l.active)
         .map(|l| l.password_hash.clone());
+    let given = form.password.clone();
     let fits = form.password.len() <= 1024 && passwords.fits(form.password, hash).await?;
     let (login, known) = if fits { (login, None) } else { (None, login) };
     let Some(login) = login else {
@@ -144,13 +197,41 @@ pub(super) async fn sign_in(
     let event = AuditEvent::new(Action::Execute, "Session")
         .id(login.user.0)
         .reason("signed in");
-    let mut tx = PracticeTx::open_with(
-        &app.db,
-        &Actor::user(login.practice, login.user),
-        now,
-        event,
-    )
-    .await?;
+    let actor = Actor::user(login.practice, login.user);
+    let mut tx = if let Some(until) = login.one_time_until {
+        page.notice = None;
+        if until <= now {
+            page.errors.insert("password", OVER.into());
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
+        }
+        page.one_time = Some(given.clone());
+        let Some(chosen) = form.new_password else {
+            return html(&app, &page);
+        };
+        let mut tx = PracticeTx::open(&app.db, &actor, now).await?;
+        let practice = store::practice_name(tx.conn()).await?;
+        let again = form.new_password_again;
+        if let Some((field, fault)) = fault(&chosen, &again, &given, &username, &practice) {
+            page.errors.insert(field, fault.into());
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
+        }
+        let hash = people::one_time_hash(chosen).await?;
+        if !store::set_own_password(tx.conn(), &login, &hash).await? {
+            return Err(Error::conflict(
+                "Your password was changed a moment ago. Sign in with the new one.",
+            ));
+        }
+        tx.record(
+            AuditEvent::new(Action::Update, "User")
+                .id(login.user.0)
+                .reason("chose a password"),
+        )
+        .await?;
+        tx.record(event).await?;
+        tx
+    } else {
+        PracticeTx::open_with(&app.db, &actor, now, event).await?
+    };
     store::insert_session(tx.conn(), &token_hash(&token), &login, now).await?;
     tx.commit().await?;
     if login.failures > 0 {
@@ -189,9 +270,15 @@ pub(super) struct Current {
 }
 
 /// Tells an open page who is signed in now, after somebody signed in again in another tab.
-pub(super) async fn current(State(app): State<App>, session: Session) -> axum::Json<Current> {
-    axum::Json(Current {
+pub(super) async fn current(
+    State(app): State<App>,
+    session: Session,
+) -> Result<axum::Json<Current>> {
+    Ok(axum::Json(Current {
         user_id: session.user_id,
-        local_key: app.keys.local_copy_key(session.user_id),
-    })
+        local_key: app
+            .keys
+            .local_copy_key(session.practice_id, session.user_id)
+            .await?,
+    }))
 }

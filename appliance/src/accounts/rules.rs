@@ -1,4 +1,4 @@
-//! Lockout, as pure rules.
+//! Lockout, log-in names and passwords, as pure rules.
 
 use time::{Duration, OffsetDateTime};
 
@@ -31,6 +31,67 @@ pub(super) fn local_path(next: &str) -> &str {
         && next.chars().all(|c| c.is_ascii_graphic() && c != '\\')
         && !next.starts_with("/log");
     if local { next } else { "/day" }
+}
+
+/// Why a password will not do (NIST SP 800-63B, 5.1.1.2: length counts, composition does not; no expected words).
+#[must_use]
+pub fn password_fault(password: &str, username: &str, practice: &str) -> Option<&'static str> {
+    let low = password.to_lowercase();
+    let distinct: std::collections::BTreeSet<char> = low.chars().collect();
+    let run = |text: &str| {
+        let bytes = text.as_bytes();
+        let straight = bytes
+            .windows(2)
+            .filter(|w| {
+                w[1] == w[0] || w[1] == w[0].wrapping_add(1) || w[1].wrapping_add(1) == w[0]
+            })
+            .count();
+        straight * 10 >= bytes.len().saturating_sub(1) * 8
+    };
+    if password.chars().count() < 12 {
+        Some(
+            "Use at least 12 characters. Four words that do not belong together are easy to keep in mind.",
+        )
+    } else if password.len() > 1024 {
+        Some("Use at most 1024 characters.")
+    } else if distinct.len() < 6 || run(&low) {
+        Some(
+            "This repeats itself or counts up, so it is quickly guessed. Use four words that do not belong together.",
+        )
+    } else if [
+        "password",
+        "qwertyuiop",
+        "letmein",
+        "welcome",
+        "hadada",
+        "admin",
+    ]
+    .into_iter()
+    .chain(
+        [username, practice]
+            .into_iter()
+            .filter(|w| w.chars().count() > 3),
+    )
+    .any(|word| low.replace(&word.to_lowercase(), "").chars().count() < 8)
+    {
+        Some(
+            "This is mostly a word that anybody would try first. Use four words that do not belong together.",
+        )
+    } else {
+        None
+    }
+}
+
+/// A log-in name: small letters, digits, dots and hyphens.
+#[must_use]
+pub fn username(text: &str) -> Option<String> {
+    let text = text.trim().to_lowercase();
+    ((2..=40).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b))
+        && text.starts_with(|c: char| c.is_ascii_lowercase()))
+    .then_some(text)
 }
 
 #[cfg(test)]
@@ -67,5 +128,32 @@ mod tests {
             assert_eq!(local_path(bad), "/day", "{bad}");
         }
         assert_eq!(local_path("/patients/1?tab=notes"), "/patients/1?tab=notes");
+    }
+
+    #[test]
+    fn passwords_anybody_would_try_are_refused() {
+        for bad in [
+            "short",
+            "aaaaaaaaaaaaaa",
+            "123456789012345",
+            "abcdefghijklmnop",
+            "password12345",
+            "Rosebank Rehab",
+            "hadada-demo1",
+        ] {
+            assert!(
+                password_fault(bad, "anneke", "Rosebank Rehab").is_some(),
+                "{bad}"
+            );
+        }
+        for good in ["correct horse battery staple", "ghoofkar reent 7 sambreel"] {
+            assert_eq!(password_fault(good, "anneke", "Rosebank Rehab"), None);
+        }
+    }
+
+    #[test]
+    fn a_log_in_name_is_plain() {
+        assert_eq!(username(" Anneke.V "), Some("anneke.v".into()));
+        assert!(username("1a").is_none() && username("a b").is_none());
     }
 }

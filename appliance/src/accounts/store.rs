@@ -18,12 +18,14 @@ pub(super) struct Login {
     pub failures: i32,
     pub locked_until: Option<OffsetDateTime>,
     pub active: bool,
+    /// Set while the password is one that an admin gave: until then it signs in once, to choose another.
+    pub one_time_until: Option<OffsetDateTime>,
 }
 
 pub(super) async fn login(pool: &PgPool, username: &str) -> Result<Option<Login>> {
     Ok(sqlx::query_as!(
         Login,
-        r#"SELECT practice_id AS "practice: PracticeId", user_id AS "user: UserId", password_hash, failures, locked_until, active
+        r#"SELECT practice_id AS "practice: PracticeId", user_id AS "user: UserId", password_hash, failures, locked_until, active, one_time_until
            FROM logins WHERE username = lower($1)"#,
         username
     )
@@ -56,6 +58,32 @@ pub(super) async fn set_failures(
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Stores the password that somebody chose in place of the one-time password they were given. False where that one is gone.
+pub(super) async fn set_own_password(
+    conn: &mut PgConnection,
+    login: &Login,
+    password_hash: &str,
+) -> Result<bool> {
+    let set = sqlx::query!(
+        "UPDATE logins SET password_hash = $3, one_time_until = NULL, failures = 0
+         WHERE practice_id = $1 AND user_id = $2 AND password_hash = $4 AND one_time_until IS NOT NULL",
+        login.practice.0,
+        login.user.0,
+        password_hash,
+        login.password_hash
+    )
+    .execute(conn)
+    .await?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// The practice's name, in a transaction that is scoped to it.
+pub(super) async fn practice_name(conn: &mut PgConnection) -> Result<String> {
+    Ok(sqlx::query_scalar!("SELECT name FROM practices")
+        .fetch_one(conn)
+        .await?)
 }
 
 pub(super) async fn insert_session(
@@ -134,6 +162,20 @@ pub async fn create_user(
     user: &NewUser<'_>,
 ) -> Result<UserId> {
     let id = UserId::random();
+    create_user_as(conn, practice, id, user).await?;
+    Ok(id)
+}
+
+/// [`create_user`] under an id that is known beforehand.
+///
+/// # Errors
+/// As for [`create_user`].
+pub async fn create_user_as(
+    conn: &mut PgConnection,
+    practice: PracticeId,
+    id: UserId,
+    user: &NewUser<'_>,
+) -> Result<()> {
     sqlx::query!(
         "INSERT INTO users (practice_id, id, username, display_name, role, practitioner_id) VALUES ($1, $2, $3, $4, $5, $6)",
         practice.0,
@@ -154,5 +196,5 @@ pub async fn create_user(
     )
     .execute(conn)
     .await?;
-    Ok(id)
+    Ok(())
 }

@@ -13,6 +13,7 @@ use super::slots::{minute, minute_text};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{AppointmentId, PatientId, PractitionerId, WaitingId};
+use crate::practices::Start;
 use crate::web::{App, Page, Permission, Query, Session, Shell, html};
 
 #[derive(Debug, serde::Deserialize)]
@@ -54,6 +55,8 @@ pub(super) struct DayPage {
     panels: Panels,
     lines: Vec<Line>,
     practice: String,
+    /// What a new practice has to add first.
+    start: Option<Start>,
 }
 
 /// `appointments/panels.html`.
@@ -123,7 +126,7 @@ fn page(app: &App, session: &Session, day: &Day, query: &DayQuery) -> DayPage {
         before: step(date.previous_day(), "Previous", view),
         after: step(date.next_day(), "Next", view),
         new_href: format!("/appointments/new?date={}{patient}", date.max(today)),
-        can_book: session.may(Permission::Book),
+        can_book: session.may(Permission::Book) && day.start.is_none(),
         first: minute_text(grid.first),
         hours: grid.hours,
         times: hours
@@ -146,6 +149,7 @@ fn page(app: &App, session: &Session, day: &Day, query: &DayQuery) -> DayPage {
         panels: day.panels(session),
         lines: day.lines(session, grid),
         practice: day.practice.clone(),
+        start: day.start.clone(),
     }
 }
 
@@ -282,6 +286,7 @@ impl Page for DayPage {
                 patient_href: None,
             }],
             practice: "Rosebank Rehab".into(),
+            start: None,
         };
         let quiet = Self {
             can_book: false,
@@ -296,7 +301,18 @@ impl Page for DayPage {
             },
             ..page("list")
         };
-        vec![page("day"), page("list"), quiet]
+        let new = || Self {
+            can_book: false,
+            columns: Vec::new(),
+            lines: Vec::new(),
+            start: Some(Start::sample()),
+            ..page("day")
+        };
+        let without_types = Self {
+            columns: vec![sample_column()],
+            ..new()
+        };
+        vec![page("day"), page("list"), quiet, new(), without_types]
     }
 }
 

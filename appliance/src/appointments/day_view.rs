@@ -18,7 +18,7 @@ use crate::clock;
 use crate::db::{Action, AuditEvent};
 use crate::error::Result;
 use crate::ids::{PractitionerId, WaitingId};
-use crate::practices::{self, Practitioner, SessionType, WorkingHours};
+use crate::practices::{self, Practitioner, SessionType, Start, WorkingHours};
 use crate::web::{App, Permission, Session};
 
 /// Most columns the diary shows side by side.
@@ -133,6 +133,8 @@ pub(super) struct Day {
     pub(super) today: Option<Vec<Appointment>>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) attention: Attention,
+    /// What a new practice has to add first.
+    pub(super) start: Option<Start>,
 }
 
 /// Reads a day. The panels alone show only who is here and who waits, so only they are recorded as seen.
@@ -146,10 +148,18 @@ pub(super) async fn load(
     let now = tx.now();
     let today = clock::local(now).0;
     let practice = practices::practice(&mut tx).await?.name;
-    let practitioners = practices::practitioners(&mut tx).await?;
+    let mut practitioners = practices::practitioners_ever(&mut tx).await?;
     let hours = practices::working_hours(&mut tx, date.weekday()).await?;
     let types = practices::session_types(&mut tx).await?;
+    let start = Start::of(&mut tx, session, &practitioners, &types).await?;
     let bookings = store::list(tx.conn(), api::day(date)).await?;
+    // Who has left keeps the column of the days on which they treated.
+    practitioners.retain(|p| {
+        p.active
+            || bookings
+                .iter()
+                .any(|a| a.practitioner_id == p.id && a.status != Status::Cancelled)
+    });
     let today_bookings = if date == today {
         None
     } else {
@@ -191,6 +201,7 @@ pub(super) async fn load(
         today: today_bookings,
         waiting,
         attention,
+        start,
     })
 }
 

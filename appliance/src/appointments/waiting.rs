@@ -155,6 +155,7 @@ mod tests {
             discipline: Discipline::Physiotherapy,
             hpcsa_number: String::new(),
             bhf_number: String::new(),
+            active: true,
             room: None,
         }
     }

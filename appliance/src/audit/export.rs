@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use ed25519_dalek::VerifyingKey;
 use futures_util::Stream;
 use hadada_audit_log::ExportWriter;
 use sqlx::{Postgres, Transaction};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
-use super::{Sealer, store};
+use super::store;
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::error::Result;
@@ -19,11 +20,11 @@ use crate::error::Result;
 pub fn export(
     db: Db,
     clock: Clock,
-    sealer: Sealer,
+    key: VerifyingKey,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
-        if let Err(error) = write(&db, &clock, &sealer, &sender).await {
+        if let Err(error) = write(&db, &clock, &key, &sender).await {
             tracing::error!(error = ?error, "audit export failed");
             // Whoever asked may have gone; then nobody needs the error.
             let _gone = sender
@@ -43,14 +44,13 @@ async fn send(sender: &Sender, line: String) -> Result<()> {
         .map_err(crate::error::Error::internal)
 }
 
-async fn write(db: &Db, clock: &Clock, sealer: &Sealer, sender: &Sender) -> Result<()> {
+async fn write(db: &Db, clock: &Clock, key: &VerifyingKey, sender: &Sender) -> Result<()> {
     // One snapshot, so that an event sealed meanwhile is neither missing nor twice there.
     let mut tx: Transaction<'static, Postgres> = db
         .records
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
-    let (mut writer, header) =
-        ExportWriter::start(&sealer.public_key(), store::micros(clock.now()));
+    let (mut writer, header) = ExportWriter::start(key, store::micros(clock.now()));
     send(sender, header).await?;
     // From below the first, so that a seal slipped in under it shows.
     let mut after = i64::MIN;

@@ -3,6 +3,7 @@
 //! Events are written by [`crate::db::PracticeTx`], in the transaction of what they tell of. Here they are sealed in Merkle
 //! batches within a second, and read.
 
+mod box_events;
 mod export;
 mod pages;
 mod refusals;
@@ -10,6 +11,9 @@ mod sealer;
 mod store;
 mod words;
 
+pub use box_events::{
+    AcceptHead, Accepted, BoxEvent, accept_head, record_box_event, record_box_refusal, record_told,
+};
 pub use export::export;
 pub use refusals::record_refusals;
 pub use sealer::{Sealer, SealingState};

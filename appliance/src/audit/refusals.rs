@@ -81,6 +81,7 @@ fn about(route: &str, path: &str) -> (&'static str, Option<PatientId>) {
             "encounters" | "notes" => "Note",
             "invoices" => "Invoice",
             "admin" | "metrics" => "Device",
+            "settings" => "Organization",
             _ => "Appointment",
         }
     };

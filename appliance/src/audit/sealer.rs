@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
-use super::store;
+use super::{Accepted, store};
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ enum Refusal {
         path: PathBuf,
         cause: std::io::Error,
     },
-    #[error("this box did not sign the newest seal in the database, {seq}")]
+    #[error("neither this box nor its head signed the newest seal in the database, {seq}")]
     Forged { seq: i64 },
     #[error("seal {seq} in the database is not the one that the head outside the database names")]
     Replaced { seq: i64 },
@@ -125,11 +125,49 @@ impl Sealer {
         let seal =
             Seal::sign(previous.as_ref(), &mut leaves, now, &self.key).map_err(Error::internal)?;
         store::insert_seal(&mut tx, &seal, &leaves, &practices).await?;
+        let head = Head::sign(&seal, &self.key);
+        if previous.is_none() {
+            // A crash between the two writes below would leave a first seal without a head, as a cut log has it.
+            self.write(&self.first_head(), &head)
+                .await
+                .map_err(Error::internal)?;
+        }
         tx.commit().await?;
-        self.write_head(&Head::sign(&seal, &self.key))
-            .await
-            .map_err(Error::internal)?;
+        self.write_head(&head).await.map_err(Error::internal)?;
         Ok(leaves.len())
+    }
+
+    /// The head of the very first seal, from before it is committed until it is the head.
+    fn first_head(&self) -> PathBuf {
+        self.head.with_extension("first")
+    }
+
+    /// After a crash at the very first seal: what was to be its head becomes it, where that is the seal in the database.
+    ///
+    /// # Errors
+    /// When the database does not answer or the folder can't be written.
+    pub async fn settle_first(&self) -> Result<()> {
+        let first = self.first_head();
+        let Ok(json) = tokio::fs::read_to_string(&first).await else {
+            return Ok(());
+        };
+        let missing =
+            matches!(self.read_head().await, Err(e) if e.kind() == std::io::ErrorKind::NotFound);
+        let mut connection = self.db.records.acquire().await?;
+        let newest = store::newest_seal(&mut connection).await?;
+        let head = Head::from_json(&json, &self.public_key()).ok();
+        match (head, newest) {
+            (Some(head), Some(seal))
+                if missing && seal.seq == head.seq && seal.hash() == head.seal =>
+            {
+                self.write_head(&head).await.map_err(Error::internal)?;
+                tracing::info!("the first seal's head was put in place after a crash");
+            }
+            _ => {}
+        }
+        tokio::fs::remove_file(&first)
+            .await
+            .map_err(Error::internal)
     }
 
     /// The newest seal, if the chain continues the head outside Postgres: sealing on anything else would hide a cut tail.
@@ -164,9 +202,10 @@ impl Sealer {
         if let Err(refusal) = head.check_continued_by(newest.as_ref()) {
             return Ok(Err(refusal.into()));
         }
+        // A seal of the machine before this one stands where this box's head names it: somebody accepted it.
         if let Some(Seal { seq, .. }) = newest
             .as_ref()
-            .filter(|seal| !seal.is_signed_by(&self.public_key()))
+            .filter(|seal| !seal.is_signed_by(&self.public_key()) && seal.hash() != head.seal)
         {
             return Ok(Err(Refusal::Forged { seq: *seq }));
         }
@@ -176,6 +215,60 @@ impl Sealer {
             return Ok(Err(Refusal::Replaced { seq: head.seq }));
         }
         Ok(Ok(newest))
+    }
+
+    /// Makes the newest seal in the database the head, whatever the head was. The chain below it must hold together, so that
+    /// what is accepted is a whole log, if another one than before.
+    pub(super) async fn accept_head(&self) -> Result<Accepted> {
+        let mut tx = self.db.records.begin().await?;
+        store::lock_sealing(&mut tx).await?;
+        let old = self.read_head().await.ok();
+        let old = old.and_then(|json| serde_json::from_str::<Head>(&json).ok());
+        let mut before: Option<Seal> = None;
+        let mut after = i64::MIN;
+        loop {
+            let seals = store::seals_after(&mut tx, Some(after), 500).await?;
+            if seals.is_empty() {
+                break;
+            }
+            for seal in seals {
+                after = seal.seq;
+                let (seq, total, hash) = before
+                    .as_ref()
+                    .map_or((0, 0, None), |b| (b.seq, b.total, Some(b.hash())));
+                if seal.seq != seq + 1
+                    || seal.total != total + i64::from(seal.count)
+                    || hash.is_some_and(|hash| seal.previous != hash)
+                {
+                    return Err(Error::conflict(format!(
+                        "The restored log does not hold together at seal {}: run `hadadactl audit verify` and restore another backup.",
+                        seal.seq
+                    )));
+                }
+                before = Some(seal);
+            }
+        }
+        let new = match before {
+            Some(newest) => {
+                let head = Head::sign(&newest, &self.key);
+                self.write_head(&head).await.map_err(Error::internal)?;
+                head.slip().to_string()
+            }
+            // Restored to before the first seal: the head that knew of later ones is kept beside.
+            None => {
+                match tokio::fs::rename(&self.head, self.head.with_extension("replaced")).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::internal(error));
+                    }
+                    _ => "none".to_owned(),
+                }
+            }
+        };
+        tx.rollback().await?;
+        Ok(Accepted {
+            old: old.map(|head| head.slip().to_string()),
+            new,
+        })
     }
 
     async fn read_head(&self) -> std::io::Result<String> {
@@ -196,12 +289,16 @@ impl Sealer {
 
     /// Replaces the head file so that a power cut leaves the old or the new one, never half.
     async fn write_head(&self, head: &Head) -> std::io::Result<()> {
-        let fresh = self.head.with_extension("new");
+        self.write(&self.head, head).await
+    }
+
+    async fn write(&self, path: &Path, head: &Head) -> std::io::Result<()> {
+        let fresh = path.with_extension("new");
         let mut file = tokio::fs::File::create(&fresh).await?;
         file.write_all(head.to_json().as_bytes()).await?;
         file.sync_all().await?;
-        tokio::fs::rename(&fresh, &self.head).await?;
-        if let Some(folder) = self.head.parent() {
+        tokio::fs::rename(&fresh, path).await?;
+        if let Some(folder) = path.parent() {
             tokio::fs::File::open(folder).await?.sync_all().await?;
         }
         Ok(())
@@ -212,11 +309,15 @@ impl Sealer {
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
+        let mut settled = false;
         loop {
             let stopping = tokio::select! {
                 _ = ticks.tick() => false,
                 () = stop.cancelled() => true,
             };
+            if !settled {
+                settled = self.settle_first().await.is_ok();
+            }
             loop {
                 match self.seal_once().await {
                     Ok(sealed) => {

@@ -21,6 +21,8 @@ fn thing(entity: &str) -> &str {
         "Organization" => "the practice's details",
         "Practitioner" => "a practitioner",
         "User" => "a user",
+        "Location" => "a room",
+        "HealthcareService" => "a session type",
         "Device" => "the state of the box",
         other => other,
     }
@@ -48,6 +50,7 @@ pub(super) fn what(action: &str, entity: &str, shown: i32, about: bool) -> Strin
     match (action, entity) {
         ("execute", "Session") => "Signed in or out".into(),
         ("refuse", "Session") => "Was refused at sign-in".into(),
+        ("refuse", "Endpoint") => "Turned a connection away".into(),
         ("execute", "Draft") => "Had a note drafted".into(),
         ("execute", "Note" | "Composition" | "Encounter") => {
             "Signed or finished a visit's note".into()

@@ -1,11 +1,21 @@
 //! Schema migrations: forward only, run as the owner by `hadada migrate`, never by the serving program.
 
+use std::sync::LazyLock;
+
 use sqlx::{Connection, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 
 use crate::config::Config;
 
-static RECORDS: Migrator = sqlx::migrate!("../migrations/records");
-static KEYS: Migrator = sqlx::migrate!("../migrations/keys");
+static RECORDS: LazyLock<Migrator> =
+    LazyLock::new(|| lenient(sqlx::migrate!("../migrations/records")));
+static KEYS: LazyLock<Migrator> = LazyLock::new(|| lenient(sqlx::migrate!("../migrations/keys")));
+
+/// Migrations only add, so a database that a newer release has been on is fine for this one: after an update that was taken
+/// back, this program must start on it.
+fn lenient(mut migrator: Migrator) -> Migrator {
+    migrator.set_ignore_missing(true);
+    migrator
+}
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +34,8 @@ pub enum MigrateError {
 /// [`MigrateError`], with the database's name.
 pub async fn migrate(config: &Config) -> Result<(), MigrateError> {
     for (name, migrator) in [
-        (&config.records_database, &RECORDS),
-        (&config.keys_database, &KEYS),
+        (&config.records_database, &*RECORDS),
+        (&config.keys_database, &*KEYS),
     ] {
         let options = PgConnectOptions::new()
             .socket(&config.postgres)
@@ -38,7 +48,7 @@ pub async fn migrate(config: &Config) -> Result<(), MigrateError> {
             .run(&mut connection)
             .await
             .map_err(|e| MigrateError::Migrate(name.clone(), e))?;
-        sqlx::query("GRANT SELECT ON _sqlx_migrations TO hadada_app")
+        sqlx::query("GRANT SELECT ON _sqlx_migrations TO hadada_app, hadada_backup")
             .execute(&mut connection)
             .await
             .map_err(|e| MigrateError::Connect(name.clone(), e))?;

@@ -8,6 +8,7 @@ pub use constraint::{broken_constraint, constraint_is};
 pub use migrate::{MigrateError, migrate};
 pub use scope::{Action, Actor, AuditEvent, PracticeTx};
 
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::config::Config;
@@ -32,6 +33,7 @@ impl Db {
                 .database(database)
                 .application_name("hadada")
                 .statement_cache_capacity(200)
+                .log_slow_statements(log::LevelFilter::Warn, crate::telemetry::SLOW)
                 // Every statement is prepared once and written for one plan; planning anew costs more than most run.
                 .options([("plan_cache_mode", "force_generic_plan")])
         };

@@ -150,8 +150,11 @@ async fn visit_page(
     let trends = trend_view(&mut tx, &visit, may_write).await?;
     let addenda = addenda(&mut tx, &visit, &key).await?;
     let shell = Shell::load(app, session, &mut tx, patient_name(&patient), "patients").await?;
+    let local_key = app
+        .keys
+        .local_copy_key(tx.practice(), session.user_id)
+        .await?;
     tx.commit().await?;
-    let local_key = app.keys.local_copy_key(session.user_id);
     Ok(VisitPage {
         shell,
         local_key,

@@ -30,12 +30,16 @@ pub enum KeyError {
     /// There is no such key: never made, or destroyed by an erasure.
     #[error("this patient's key does not exist or was destroyed")]
     Gone,
+    /// The practice has no key: the database of keys is not the one that belongs to the records.
+    #[error("there is no key of practice {0}")]
+    NoPractice(PracticeId),
 }
 
 impl From<KeyError> for Error {
     fn from(cause: KeyError) -> Self {
         match cause {
             KeyError::Database(e) => e.into(),
+            KeyError::Gone => Self::Erased,
             other => Self::internal(other),
         }
     }
@@ -65,7 +69,7 @@ impl std::fmt::Debug for Keyring {
     }
 }
 
-fn read_key(path: &std::path::Path) -> Result<Secret, KeyError> {
+pub(super) fn read_key(path: &std::path::Path) -> Result<Secret, KeyError> {
     let bytes = Zeroizing::new(
         std::fs::read(path).map_err(|e| KeyError::File(path.into(), e.to_string()))?,
     );
@@ -113,7 +117,7 @@ impl Keyring {
     pub async fn create_practice(&self, practice: PracticeId) -> Result<(), KeyError> {
         let key = random_secret();
         let wrapped = seal(&self.0.master, &place("practice", practice.0), &key[..])?;
-        let recovery = self.wrap_to_recovery(practice, &key)?;
+        let recovery = wrap_to_recovery(&self.0.recovery, practice, &key)?;
         let mut tx = self.scoped(practice).await?;
         sqlx::query("INSERT INTO practice_keys (practice_id, wrapped, recovery_wrapped) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(practice)
@@ -123,20 +127,6 @@ impl Keyring {
             .await?;
         tx.commit().await?;
         Ok(())
-    }
-
-    /// ECIES: an ephemeral X25519 key, HKDF-SHA-256, AES-256-GCM. `ephemeral public (32) ‖ sealed`.
-    fn wrap_to_recovery(&self, practice: PracticeId, key: &Secret) -> Result<Vec<u8>, KeyError> {
-        let ephemeral = x25519_dalek::StaticSecret::from(*random_secret());
-        let public = x25519_dalek::PublicKey::from(&ephemeral);
-        let shared = ephemeral.diffie_hellman(&self.0.recovery);
-        let mut wrapping = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(public.as_bytes()), shared.as_bytes())
-            .expand(b"hadada recovery v1", &mut wrapping[..])
-            .map_err(|_| SealError::Form)?;
-        let mut bytes = public.as_bytes().to_vec();
-        bytes.extend(seal(&wrapping, &place("practice", practice.0), &key[..])?);
-        Ok(bytes)
     }
 
     async fn practice_key(&self, practice: PracticeId) -> Result<Arc<Secret>, KeyError> {
@@ -150,15 +140,18 @@ impl Keyring {
             return Ok(key);
         }
         let mut tx = self.scoped(practice).await?;
-        let wrapped: Option<Vec<u8>> =
-            sqlx::query_scalar("SELECT wrapped FROM practice_keys WHERE practice_id = $1")
-                .bind(practice)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let key = Arc::new(unwrap_key(
+        let row: Option<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT wrapped, previous_wrapped FROM practice_keys WHERE practice_id = $1",
+        )
+        .bind(practice)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let (wrapped, previous) = row.ok_or(KeyError::NoPractice(practice))?;
+        let key = Arc::new(unwrap_practice(
             &self.0.master,
-            &place("practice", practice.0),
-            &wrapped.ok_or(KeyError::Gone)?,
+            practice,
+            &wrapped,
+            previous.as_deref(),
         )?);
         if let Ok(mut keys) = self.0.practices.write() {
             keys.insert(practice, key.clone());
@@ -230,6 +223,29 @@ impl Keyring {
         Ok(key)
     }
 
+    /// Destroys a patient's key, so that nothing sealed under it opens ever again. Gives whether there was one.
+    ///
+    /// # Errors
+    /// When the keys database does not answer.
+    pub async fn destroy_patient(
+        &self,
+        practice: PracticeId,
+        patient: PatientId,
+    ) -> Result<bool, KeyError> {
+        let mut tx = self.scoped(practice).await?;
+        let gone =
+            sqlx::query("DELETE FROM patient_keys WHERE practice_id = $1 AND patient_id = $2")
+                .bind(practice)
+                .bind(patient)
+                .execute(&mut *tx)
+                .await?;
+        tx.commit().await?;
+        if let Ok(mut keys) = self.0.patients.write() {
+            keys.remove(&(practice, patient));
+        }
+        Ok(gone.rows_affected() > 0)
+    }
+
     fn remember(&self, practice: PracticeId, patient: PatientId, key: &Arc<PatientKey>) {
         if let Ok(mut keys) = self.0.patients.write() {
             if keys.len() >= CACHE {
@@ -240,15 +256,46 @@ impl Keyring {
     }
 
     /// The key under which a user's browser keeps unsent text: 32 bytes as Base64. It outlives the session, so that a copy
-    /// kept by a crashed browser opens at that user's next sign-in, and for nobody else.
-    #[must_use]
-    pub fn local_copy_key(&self, user: UserId) -> String {
+    /// kept by a crashed browser opens at that user's next sign-in, and for nobody else. It outlives the box's master key and
+    /// the box too: it comes from the practice's.
+    ///
+    /// # Errors
+    /// When the practice's key can't be had.
+    pub async fn local_copy_key(
+        &self,
+        practice: PracticeId,
+        user: UserId,
+    ) -> Result<String, KeyError> {
         use base64::Engine;
-        base64::engine::general_purpose::STANDARD.encode(blind(
+        let key = self
+            .blind_index(practice, "local copy", &user.to_string())
+            .await?;
+        Ok(base64::engine::general_purpose::STANDARD.encode(key))
+    }
+
+    /// The one-time password that an admin's form gives somebody: 58 bits, such as `k7qm-2f9d-xw4t`. The same form gives the
+    /// same one, so that a form that was sent twice shows the password that was stored.
+    #[must_use]
+    pub fn one_time_password(&self, admin: UserId, form: uuid::Uuid) -> String {
+        // Without 0, o, 1, l, i and u, which are misread or make words.
+        const LETTERS: &[u8; 30] = b"23456789abcdefghjkmnpqrstvwxyz";
+        let bytes = blind(
             &self.0.master,
-            "local copy",
-            &user.to_string(),
-        ))
+            "one-time password",
+            &format!("{admin}:{form}"),
+        );
+        let letters: Vec<char> = bytes
+            .iter()
+            // Bytes beyond a multiple of 30 would make some letters likelier; those left over are enough.
+            .filter(|b| **b < 240)
+            .take(12)
+            .map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()]))
+            .collect();
+        letters
+            .chunks(4)
+            .map(|group| group.iter().collect::<String>())
+            .collect::<Vec<_>>()
+            .join("-")
     }
 
     /// A blind index of a value, the same for equal values within a practice.
@@ -265,18 +312,70 @@ impl Keyring {
     }
 }
 
-fn place(kind: &str, id: uuid::Uuid) -> Vec<u8> {
+pub(super) fn place(kind: &str, id: uuid::Uuid) -> Vec<u8> {
     let mut bytes = kind.as_bytes().to_vec();
     bytes.push(0);
     bytes.extend_from_slice(id.as_bytes());
     bytes
 }
 
-fn unwrap_key(above: &Secret, place: &[u8], wrapped: &[u8]) -> Result<Secret, KeyError> {
+/// A practice's key, wrapped by this master key or, while another takes its place, by the one before or after it.
+pub(super) fn unwrap_practice(
+    master: &Secret,
+    practice: PracticeId,
+    wrapped: &[u8],
+    previous: Option<&[u8]>,
+) -> Result<Secret, KeyError> {
+    let at = place("practice", practice.0);
+    match (unwrap_key(master, &at, wrapped), previous) {
+        (Err(_), Some(previous)) => unwrap_key(master, &at, previous),
+        (unwrapped, _) => unwrapped,
+    }
+}
+
+pub(super) fn unwrap_key(above: &Secret, place: &[u8], wrapped: &[u8]) -> Result<Secret, KeyError> {
     let plain = open(above, place, wrapped)?;
     let key: [u8; 32] = plain
         .as_slice()
         .try_into()
         .map_err(|_| SealError::Content)?;
     Ok(Zeroizing::new(key))
+}
+
+/// The wrapping key that both sides of an exchange come to.
+fn recovery_wrapping(
+    public: &x25519_dalek::PublicKey,
+    shared: &x25519_dalek::SharedSecret,
+) -> Result<Secret, KeyError> {
+    let mut wrapping = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(Some(public.as_bytes()), shared.as_bytes())
+        .expand(b"hadada recovery v1", &mut wrapping[..])
+        .map_err(|_| SealError::Form)?;
+    Ok(wrapping)
+}
+
+/// ECIES: an ephemeral X25519 key, HKDF-SHA-256, AES-256-GCM. `ephemeral public (32) ‖ sealed`.
+pub(super) fn wrap_to_recovery(
+    recovery: &x25519_dalek::PublicKey,
+    practice: PracticeId,
+    key: &Secret,
+) -> Result<Vec<u8>, KeyError> {
+    let ephemeral = x25519_dalek::StaticSecret::from(*random_secret());
+    let public = x25519_dalek::PublicKey::from(&ephemeral);
+    let wrapping = recovery_wrapping(&public, &ephemeral.diffie_hellman(recovery))?;
+    let mut bytes = public.as_bytes().to_vec();
+    bytes.extend(seal(&wrapping, &place("practice", practice.0), &key[..])?);
+    Ok(bytes)
+}
+
+/// Opens what [`wrap_to_recovery`] wrapped.
+pub(super) fn open_recovery(
+    practice: PracticeId,
+    secret: &x25519_dalek::StaticSecret,
+    bytes: &[u8],
+) -> Result<Secret, KeyError> {
+    let (public, sealed) = bytes.split_first_chunk::<32>().ok_or(SealError::Form)?;
+    let public = x25519_dalek::PublicKey::from(*public);
+    let wrapping = recovery_wrapping(&public, &secret.diffie_hellman(&public))?;
+    unwrap_key(&wrapping, &place("practice", practice.0), sealed)
 }

@@ -14,8 +14,9 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{TokenRequest, create_token};
-use crate::audit::{Sealer, export};
-use crate::error::Error;
+use crate::audit::{self, AcceptHead, BoxEvent, Sealer, export};
+use crate::error::{Error, Result};
+use crate::remote;
 use crate::web::App;
 
 pub(super) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
@@ -44,12 +45,7 @@ pub(super) async fn serve(
     sealer: Sealer,
     stop: CancellationToken,
 ) {
-    let router = Router::new()
-        .route("/tokens", post(token))
-        .route("/audit/export", get(audit_export))
-        .route("/status", get(status))
-        .with_state(Admin { app, sealer });
-    if let Err(error) = axum::serve(listener, router)
+    if let Err(error) = axum::serve(listener, router(app, sealer))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
     {
@@ -57,7 +53,26 @@ pub(super) async fn serve(
     }
 }
 
-fn plain(error: Error) -> Response {
+/// What the socket answers.
+pub fn router(app: App, sealer: Sealer) -> Router {
+    Router::new()
+        .route("/tokens", post(token))
+        .route("/audit/export", get(audit_export))
+        .route("/audit/event", post(audit_event))
+        .route("/audit/accept-head", post(accept_head))
+        .route(
+            "/remote-access",
+            get(remote_now).post(remote_open).delete(remote_close),
+        )
+        .route("/status", get(status))
+        .with_state(Admin { app, sealer })
+}
+
+/// An error as RFC 9457 has it, the fields' messages in its detail.
+pub(super) fn plain(error: Error) -> Response {
+    if let Error::Internal(cause) = &error {
+        tracing::error!(error = %cause, "a request of hadadactl failed");
+    }
     let status = error.status();
     let detail = match &error {
         Error::Invalid(fields) => fields
@@ -76,6 +91,44 @@ fn plain(error: Error) -> Response {
         .into_response()
 }
 
+fn answer<T: serde::Serialize>(result: Result<T>) -> Response {
+    match result {
+        Ok(body) => Json(body).into_response(),
+        Err(error) => plain(error),
+    }
+}
+
+async fn audit_event(State(admin): State<Admin>, Json(event): Json<BoxEvent>) -> Response {
+    let recorded = audit::record_told(&admin.app, &event).await;
+    answer(recorded.map(|practices| serde_json::json!({ "recorded": practices })))
+}
+
+async fn accept_head(State(admin): State<Admin>, Json(request): Json<AcceptHead>) -> Response {
+    answer(audit::accept_head(&admin.app, &admin.sealer, &request).await)
+}
+
+/// Until when and why remote access is to be open.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenRemote {
+    #[serde(with = "time::serde::rfc3339")]
+    until: time::OffsetDateTime,
+    reason: String,
+}
+
+async fn remote_now(State(admin): State<Admin>) -> Response {
+    answer(remote::current(&admin.app).await)
+}
+
+async fn remote_open(State(admin): State<Admin>, Json(asked): Json<OpenRemote>) -> Response {
+    answer(remote::open(&admin.app, asked.until, &asked.reason).await)
+}
+
+async fn remote_close(State(admin): State<Admin>) -> Response {
+    let closed = remote::close(&admin.app, "closed by somebody present").await;
+    answer(closed.map(|was_open| serde_json::json!({ "was_open": was_open })))
+}
+
 async fn token(State(admin): State<Admin>, Json(request): Json<TokenRequest>) -> Response {
     match create_token(&admin.app.db, &admin.app.clock, &request).await {
         Ok(token) => (
@@ -91,7 +144,7 @@ async fn audit_export(State(admin): State<Admin>) -> Response {
     let stream = export(
         admin.app.db.clone(),
         admin.app.clock.clone(),
-        admin.sealer.clone(),
+        admin.sealer.public_key(),
     );
     (
         [(header::CONTENT_TYPE, "application/x-ndjson")],
@@ -104,7 +157,7 @@ async fn status(State(admin): State<Admin>) -> Response {
     let schema = admin.app.db.schema_is_current().await;
     let audit = admin.sealer.state().await.ok();
     Json(serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": crate::version::version(),
         "database": if schema.is_ok() { "ok" } else { "down" },
         "migrations": match schema { Ok(true) => "current", Ok(false) => "behind", Err(_) => "unknown" },
         "inference": &**admin.app.ai.load(),

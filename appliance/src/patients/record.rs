@@ -198,6 +198,13 @@ async fn page(
             icon: "history",
         });
     }
+    if session.may(Permission::ErasePatients) {
+        actions.push(BannerAction {
+            href: format!("/patients/{}/erase", p.id),
+            label: "Erase",
+            icon: "shield-alert",
+        });
+    }
     Ok(RecordPage {
         shell,
         actions,

@@ -11,7 +11,7 @@ use super::details::{Demographics, NewAllergy};
 use super::identity::Sex;
 use super::rules::{AllergyState, SameAs};
 use super::search::{self, Wanted};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{PatientId, PracticeId, UserId};
 
 /// A patient's row; the identity number stays sealed.
@@ -102,7 +102,7 @@ pub(super) async fn record(conn: &mut PgConnection, id: PatientId) -> Result<Opt
     let row = sqlx::query!(
         r#"SELECT p.id AS "id: PatientId", p.file_number, p.title, p.family_name, p.given_name, p.preferred_name, p.birth_date, p.sex,
                   p.identity_kind, p.identity, p.phone, p.email, p.address, p.scheme_name, p.scheme_plan, p.member_number,
-                  p.dependant_code, p.emergency_name, p.emergency_phone, p.allergy_state, p.version, p.created_at, p.updated_at,
+                  p.dependant_code, p.emergency_name, p.emergency_phone, p.allergy_state, p.version, p.created_at, p.updated_at, p.erased_at,
                   (SELECT json_agg(json_build_object('id', a.id, 'substance', a.substance, 'reaction', a.reaction,
                               'recorded_at', extract(epoch FROM a.recorded_at)::bigint, 'recorded_by', u.display_name) ORDER BY a.recorded_at)
                    FROM allergies a JOIN users u ON u.practice_id = a.practice_id AND u.id = a.recorded_by
@@ -116,6 +116,9 @@ pub(super) async fn record(conn: &mut PgConnection, id: PatientId) -> Result<Opt
     )
     .fetch_optional(conn)
     .await?;
+    if row.as_ref().is_some_and(|r| r.erased_at.is_some()) {
+        return Err(Error::Erased);
+    }
     Ok(row.map(|r| Record {
         patient: PatientRow {
             id: r.id,
@@ -176,7 +179,7 @@ pub(super) async fn search(
                   p.identity_kind, p.phone, p.scheme_name
            FROM search_patients($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY AS s(patient_id, place)
            JOIN patients p ON p.id = s.patient_id
-           WHERE s.place > $8
+           WHERE s.place > $8 AND p.erased_at IS NULL
            ORDER BY s.place"#,
         wanted.prefix,
         &wanted.words,
@@ -578,10 +581,11 @@ pub async fn names(
 /// # Errors
 /// When the database does not answer.
 pub async fn exists(conn: &mut PgConnection, id: PatientId) -> Result<bool> {
-    Ok(
-        sqlx::query_scalar!("SELECT id FROM patients WHERE id = $1", id.0)
-            .fetch_optional(conn)
-            .await?
-            .is_some(),
+    Ok(sqlx::query_scalar!(
+        "SELECT id FROM patients WHERE id = $1 AND erased_at IS NULL",
+        id.0
     )
+    .fetch_optional(conn)
+    .await?
+    .is_some())
 }

@@ -2,15 +2,22 @@
 
 mod api;
 mod practice;
+mod start;
 mod store;
 
 pub use practice::{Discipline, Practice, Practitioner, Room, SessionType, WorkingHours};
-pub use store::{practice, practitioners, session_types, working_hours};
+pub use start::Start;
+pub use store::{
+    has_rooms, practice, practitioners, practitioners_ever, session_types, working_hours,
+};
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::web::App;
+
+/// Templates of this room.
+pub const TEMPLATES: &[(&str, &str)] = &[("practices/start.html", include_str!("start.html"))];
 
 /// The JSON API of this room.
 pub fn api_routes() -> OpenApiRouter<App> {

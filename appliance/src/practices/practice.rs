@@ -111,6 +111,8 @@ pub struct Practitioner {
     pub hpcsa_number: String,
     /// Practice number with the Board of Healthcare Funders; empty where not recorded.
     pub bhf_number: String,
+    /// Whether they still treat here.
+    pub active: bool,
     /// The room they work in, if they have one of their own.
     pub room: Option<Room>,
 }

@@ -38,11 +38,21 @@ fn discipline(text: &str) -> Result<Discipline> {
 /// # Errors
 /// When the database does not answer.
 pub async fn practitioners(tx: &mut PracticeTx) -> Result<Vec<Practitioner>> {
+    let mut everybody = practitioners_ever(tx).await?;
+    everybody.retain(|p| p.active);
+    Ok(everybody)
+}
+
+/// Everybody who treats patients or did, in the order of the diary's columns.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn practitioners_ever(tx: &mut PracticeTx) -> Result<Vec<Practitioner>> {
     let rows = sqlx::query!(
-        r#"SELECT p.id AS "id: PractitionerId", p.title, p.given_name, p.family_name, p.discipline, p.hpcsa_number, p.bhf_number,
+        r#"SELECT p.id AS "id: PractitionerId", p.title, p.given_name, p.family_name, p.discipline, p.hpcsa_number, p.bhf_number, p.active,
                   r.id AS "room_id?: RoomId", r.name AS "room_name?"
            FROM practitioners p LEFT JOIN rooms r ON r.practice_id = p.practice_id AND r.id = p.room_id
-           WHERE p.active ORDER BY p.position, p.family_name, p.given_name, p.id"#
+           ORDER BY p.position, p.family_name, p.given_name, p.id"#
     )
     .fetch_all(tx.conn())
     .await?;
@@ -56,6 +66,7 @@ pub async fn practitioners(tx: &mut PracticeTx) -> Result<Vec<Practitioner>> {
                 discipline: discipline(&row.discipline)?,
                 hpcsa_number: row.hpcsa_number,
                 bhf_number: row.bhf_number,
+                active: row.active,
                 room: row
                     .room_id
                     .zip(row.room_name)
@@ -65,7 +76,7 @@ pub async fn practitioners(tx: &mut PracticeTx) -> Result<Vec<Practitioner>> {
         .collect()
 }
 
-/// Who works when on a weekday.
+/// Who works when on a weekday; nobody who has left.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -76,12 +87,24 @@ pub async fn working_hours(
     let rows = sqlx::query_as!(
         WorkingHours,
         r#"SELECT practitioner_id AS "practitioner: PractitionerId", starts, ends FROM working_hours
-           WHERE weekday = $1 ORDER BY practitioner_id, starts"#,
+           WHERE weekday = $1 AND practitioner_id IN (SELECT id FROM practitioners WHERE active) ORDER BY practitioner_id, starts"#,
         i16::from(weekday.number_from_monday())
     )
     .fetch_all(tx.conn())
     .await?;
     Ok(rows)
+}
+
+/// Whether the practice has a room.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn has_rooms(tx: &mut PracticeTx) -> Result<bool> {
+    Ok(
+        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM rooms WHERE active) AS "there!""#)
+            .fetch_one(tx.conn())
+            .await?,
+    )
 }
 
 /// The kinds of session the practice gives.

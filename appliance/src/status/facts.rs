@@ -1,15 +1,16 @@
 //! What is true of the box now.
 
-use std::path::{Path, PathBuf};
-
 use sqlx::PgPool;
-use sysinfo::{DiskRefreshKind, Disks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use time::OffsetDateTime;
 
 use crate::audit::{Sealer, SealingState};
 use crate::error::{Error, Result};
 use crate::inference::Health;
+use crate::telemetry::{SlowStatement, slow_statements};
+use crate::watch::{self, Alert, Forecast, Reports, Standing, certificate_end};
 use crate::web::App;
+use crate::{outbox, remote};
 
 /// The records database.
 #[derive(Clone, Debug)]
@@ -20,15 +21,6 @@ pub(super) struct Database {
     pub most_connections: i64,
     pub migrations: i64,
     pub current: bool,
-}
-
-/// A disk that holds something of ours.
-#[derive(Clone, Debug)]
-pub(super) struct Disk {
-    pub holds: String,
-    pub mount: String,
-    pub free: u64,
-    pub total: u64,
 }
 
 /// This program.
@@ -46,7 +38,15 @@ pub(super) struct Facts {
     pub database: Option<Database>,
     pub audit: Option<SealingState>,
     pub inference: Health,
-    pub disks: Vec<Disk>,
+    pub disks: Vec<Forecast>,
+    /// How what the box's commands reported stands: kind, standing, words, what to do.
+    pub judged: Vec<(String, Standing, String, String)>,
+    pub reports: Reports,
+    pub alerts: Vec<Alert>,
+    pub remote: Option<remote::Open>,
+    /// Mail that waits, mail given up in a week, attempts to send in a day.
+    pub outbox: Option<(i64, i64, i64)>,
+    pub slow: Vec<SlowStatement>,
     pub process: Process,
     /// When the certificate in use ends.
     pub certificate: Option<OffsetDateTime>,
@@ -56,26 +56,35 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) async fn gather(app: &App) -> Self {
-        let (database, audit, certificate) = tokio::join!(
+        let (database, audit, certificate, disks, reported) = tokio::join!(
             database(&app.db.records, app),
             sealing(app),
-            certificate_end(&app.config.tls_certificate)
+            certificate_end(&app.config.tls_certificate),
+            watch::forecasts(app),
+            watch::reported(app),
         );
-        let data = app
-            .config
-            .audit_head
-            .parent()
-            .map(Path::to_path_buf)
-            .unwrap_or_default();
-        let (disks, process) = tokio::task::spawn_blocking(move || (disks(&data), process()))
+        let (alerts, remote, outbox) = tokio::join!(
+            watch::open_alerts(app),
+            remote::current(app),
+            outbox::counts(app)
+        );
+        let process = tokio::task::spawn_blocking(process)
             .await
             .unwrap_or_default();
         let log = |what: &'static str| move |error: Error| tracing::warn!(%error, "the state page can't show {what}");
+        // What was reported lies in files, so it shows also while the database does not answer.
+        let (reports, judged) = reported.map_err(log("the reports")).unwrap_or_default();
         Self {
             database: database.map_err(log("the database")).ok(),
             audit: audit.map_err(log("the audit log")).ok(),
             inference: Health::clone(&app.ai.load()),
-            disks,
+            disks: disks.map_err(log("the disks")).unwrap_or_default(),
+            judged,
+            reports,
+            alerts: alerts.map_err(log("the alerts")).unwrap_or_default(),
+            remote: remote.map_err(log("remote access")).ok().flatten(),
+            outbox: outbox.map_err(log("the outbox")).ok(),
+            slow: slow_statements(),
             process,
             certificate: certificate.map_err(log("the certificate")).ok(),
             pools: [
@@ -118,51 +127,6 @@ async fn sealing(app: &App) -> Result<SealingState> {
     Sealer::load(db, app.clock.clone(), &config.audit_key, &config.audit_head)?
         .state()
         .await
-}
-
-async fn certificate_end(path: &Path) -> Result<OffsetDateTime> {
-    let pem = tokio::fs::read(path).await.map_err(Error::internal)?;
-    let (_, pem) =
-        x509_parser::pem::parse_x509_pem(&pem).map_err(|e| Error::internal(e.to_string()))?;
-    let certificate = pem
-        .parse_x509()
-        .map_err(|e| Error::internal(e.to_string()))?;
-    Ok(certificate.validity().not_after.to_datetime())
-}
-
-/// The disks under the clinic's data and under this program, each once.
-fn disks(data: &Path) -> Vec<Disk> {
-    let Ok(all) =
-        Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage())
-    else {
-        return Vec::new();
-    };
-    let program = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(Path::to_path_buf))
-        .unwrap_or_else(|| PathBuf::from("/"));
-    let mut found: Vec<Disk> = Vec::new();
-    for (holds, path) in [("clinic data", data), ("programs", &program)] {
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let Some(disk) = all
-            .iter()
-            .filter(|d| path.starts_with(d.mount_point()))
-            .max_by_key(|d| d.mount_point().as_os_str().len())
-        else {
-            continue;
-        };
-        let mount = disk.mount_point().display().to_string();
-        match found.iter_mut().find(|d| d.mount == mount) {
-            Some(same) => same.holds = format!("{} and {holds}", same.holds),
-            None => found.push(Disk {
-                holds: holds.into(),
-                mount,
-                free: disk.available_space(),
-                total: disk.total_space(),
-            }),
-        }
-    }
-    found
 }
 
 /// Memory and age of this program.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::facts::Facts;
 use super::rules;
 use crate::error::{Error, Result};
-use crate::web::{App, Permission, Session};
+use crate::web::{App, Permission, Session, token_hash};
 
 const REQUESTS: &str = "hadada_http_requests_total";
 const DURATION: &str = "hadada_http_request_duration_seconds";
@@ -65,6 +65,20 @@ pub(super) fn install() {
         describe_gauge!(
             "hadada_inference_restarts",
             "Restarts of the model's worker."
+        );
+        describe_gauge!(
+            "hadada_report_state",
+            "What the box's commands reported, by kind: 0 good, 1 needs a look, 2 needs help."
+        );
+        describe_gauge!("hadada_report_age_seconds", "Age of a report, by kind.");
+        describe_gauge!("hadada_alerts_open", "Alerts that are not over.");
+        describe_gauge!(
+            "hadada_remote_access_open",
+            "1 while remote access is open."
+        );
+        describe_gauge!(
+            "hadada_outbox_messages",
+            "Messages that wait, and those given up in a week."
         );
         describe_gauge!("hadada_resident_bytes", "Memory of this program.");
         describe_gauge!("hadada_disk_free_bytes", "Free space by mount point.");
@@ -117,13 +131,13 @@ pub(super) async fn metrics(
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|c| c.0.ip());
-    if !peer.is_some_and(rules::is_loopback) {
+    if !peer.is_some_and(rules::is_loopback) && !has_token(&app, request.headers()).await {
         session
             .ok_or(Error::Unauthenticated)?
             .require(Permission::ViewBox)?;
     }
     let facts = Facts::gather(&app).await;
-    gauge(&facts);
+    gauge(&facts, app.clock.now());
     let text = RECORDER
         .get()
         .map(PrometheusHandle::render)
@@ -138,7 +152,25 @@ pub(super) async fn metrics(
         .into_response())
 }
 
-fn gauge(facts: &Facts) {
+/// Whether the request carries the token that the configuration names a file for. Hashes are compared, so that the time it takes
+/// tells nothing.
+async fn has_token(app: &App, headers: &http::HeaderMap) -> bool {
+    let Some(path) = &app.config.metrics_token else {
+        return false;
+    };
+    let Ok(token) = tokio::fs::read_to_string(path).await else {
+        tracing::warn!(path = %path.display(), "the token for /metrics can't be read");
+        return false;
+    };
+    let sent = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    let token = token.trim();
+    !token.is_empty() && sent.is_some_and(|sent| token_hash(sent) == token_hash(token))
+}
+
+fn gauge(facts: &Facts, now: time::OffsetDateTime) {
     #[expect(
         clippy::cast_precision_loss,
         reason = "Prometheus knows only floats; counts and bytes stay below 2^53"
@@ -198,9 +230,42 @@ fn gauge(facts: &Facts) {
     for disk in &facts.disks {
         set(
             "hadada_disk_free_bytes",
-            &[("mount", disk.mount.clone())],
-            disk.free,
+            &[("mount", disk.disk.mount.clone())],
+            disk.disk.free,
         );
+    }
+    for (kind, standing, ..) in &facts.judged {
+        set(
+            "hadada_report_state",
+            &[("kind", kind.clone())],
+            *standing as u64,
+        );
+    }
+    for report in &facts.reports.read {
+        set(
+            "hadada_report_age_seconds",
+            &[("kind", report.kind.clone())],
+            u64::try_from((now - report.at).whole_seconds()).unwrap_or_default(),
+        );
+    }
+    set(
+        "hadada_alerts_open",
+        &[],
+        u64::try_from(facts.alerts.len()).unwrap_or_default(),
+    );
+    set(
+        "hadada_remote_access_open",
+        &[],
+        u64::from(facts.remote.is_some()),
+    );
+    if let Some((waiting, failed, _)) = facts.outbox {
+        for (state, count) in [("queued", waiting), ("failed", failed)] {
+            set(
+                "hadada_outbox_messages",
+                &[("state", state.into())],
+                u64::try_from(count).unwrap_or_default(),
+            );
+        }
     }
     if let Some(end) = facts.certificate {
         set(

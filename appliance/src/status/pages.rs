@@ -1,27 +1,20 @@
-//! `/admin`: the box's state in words a receptionist understands and IT wants.
+//! `/admin`: the box's state as IT wants it.
 
-use axum::extract::State;
-use axum::response::Response;
-use time::OffsetDateTime;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use uuid::Uuid;
 
-use super::facts::{Disk, Facts};
-use super::rules::{self, Standing, bytes_text, span_text};
+use super::facts::Facts;
+use super::rules::{Standing, bytes_text, span_text};
+use super::tiles::{
+    Tile, audit_tile, certificate_tile, database_tiles, disk_tile, drafting_tiles,
+    graphics_card_tile, own_tiles, reported_tiles,
+};
 use crate::clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::inference::Gpu;
+use crate::watch;
 use crate::web::{App, Page, Permission, Session, Shell, html};
-
-/// One thing about the box.
-#[derive(Clone, Debug, serde::Serialize)]
-struct Tile {
-    title: String,
-    icon: &'static str,
-    state: Standing,
-    value: String,
-    detail: String,
-    /// Percent used, for a bar.
-    used: Option<u64>,
-}
 
 /// For IT: name and value.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -30,9 +23,31 @@ struct Fact {
     value: String,
 }
 
+/// Something wrong, with whether somebody knows.
+#[derive(Clone, Debug, serde::Serialize)]
+struct AlertLine {
+    id: String,
+    state: Standing,
+    title: String,
+    said: String,
+    what_to_do: String,
+    since: String,
+    known: bool,
+}
+
+/// A statement that took long.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Slow {
+    at: String,
+    took: String,
+    statement: String,
+}
+
 /// What refreshes itself.
 #[derive(Clone, Debug, serde::Serialize)]
 struct BoxState {
+    alerts: Vec<AlertLine>,
+    slow: Vec<Slow>,
     summary: &'static str,
     standing: Standing,
     at: String,
@@ -80,6 +95,25 @@ impl Page for FactsFragment {
         let now = |standing, tiles| BoxState {
             summary: "Everything works.",
             standing,
+            alerts: match standing {
+                Standing::Good => Vec::new(),
+                _ => [false, true]
+                    .map(|known| AlertLine {
+                        id: "1".into(),
+                        state: standing,
+                        title: "Backup".into(),
+                        said: "The last backup is two days old.".into(),
+                        what_to_do: "Plug the disk in.".into(),
+                        since: "24-Nov-2026 06:00".into(),
+                        known,
+                    })
+                    .into(),
+            },
+            slow: vec![Slow {
+                at: "24-Nov-2026 06:00".into(),
+                took: "0,8 s".into(),
+                statement: "SELECT id FROM …".into(),
+            }],
             at: "10:41:05".into(),
             tiles,
             facts: vec![Fact {
@@ -114,226 +148,11 @@ impl Page for FactsFragment {
     }
 }
 
-fn disk_tile(disk: &Disk) -> Tile {
-    let used = disk.total.saturating_sub(disk.free);
-    Tile {
-        title: format!("Disk for {}", disk.holds),
-        icon: "hard-drive",
-        state: rules::disk(disk.free, disk.total),
-        value: format!("{} free", bytes_text(disk.free)),
-        detail: format!("of {}, mounted at {}", bytes_text(disk.total), disk.mount),
-        used: (used * 100).checked_div(disk.total),
-    }
-}
-
-fn database_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
-    let tile = |title: &str, icon, state, value: &str, detail: String| Tile {
-        title: title.into(),
-        icon,
-        state,
-        value: value.into(),
-        detail,
-        used: None,
-    };
-    match &facts.database {
-        Some(db) => {
-            tiles.push(tile(
-                "Database",
-                "database",
-                Standing::Good,
-                "Working",
-                format!(
-                    "PostgreSQL {}, {}, {} of {} connections in use",
-                    db.version,
-                    bytes_text(db.bytes.unsigned_abs()),
-                    db.connections,
-                    db.most_connections
-                ),
-            ));
-            let (state, value, detail) = if db.current {
-                (
-                    Standing::Good,
-                    "Up to date",
-                    format!("{} migrations applied", db.migrations),
-                )
-            } else {
-                (
-                    Standing::Bad,
-                    "Behind this program",
-                    format!("{} migrations applied; run `hadada migrate`", db.migrations),
-                )
-            };
-            tiles.push(tile("Database layout", "table-2", state, value, detail));
-        }
-        None => tiles.push(tile(
-            "Database",
-            "database",
-            Standing::Bad,
-            "Not answering",
-            "Nothing can be saved until it does. Call IT.".into(),
-        )),
-    }
-}
-
-fn drafting_tiles(facts: &Facts, tiles: &mut Vec<Tile>) {
-    let health = &facts.inference;
-    let (state, value) = rules::drafting(&health.state);
-    let model = health
-        .model
-        .as_ref()
-        .map_or_else(|| "No model loaded".to_owned(), |m| m.id.clone());
-    let detail = match (&health.reason, &health.device) {
-        (Some(reason), _) => reason.clone(),
-        (None, Some(device)) => format!("{model} on the {}", rules::device(device)),
-        (None, None) => model,
-    };
-    tiles.push(Tile {
-        title: "Drafting".into(),
-        icon: "sparkles",
-        state,
-        value: value.into(),
-        detail,
-        used: None,
-    });
-    if let Some(card) = &health.gpu {
-        tiles.push(graphics_card_tile(card));
-    }
-    let waiting = match health.queue_depth {
-        0 => "Nobody waits".into(),
-        1 => "1 draft waits".into(),
-        n => format!("{n} drafts wait"),
-    };
-    let restarts = match health.restarts {
-        0 => "The model has not had to restart".into(),
-        1 => "The model has restarted once".into(),
-        n => format!("The model has restarted {n} times"),
-    };
-    let state = if health.restarts > 3 {
-        Standing::Warn
-    } else {
-        Standing::Good
-    };
-    tiles.push(Tile {
-        title: "Queue for drafts".into(),
-        icon: "list-ordered",
-        state,
-        value: waiting,
-        detail: restarts,
-        used: None,
-    });
-}
-
-fn graphics_card_tile(card: &Gpu) -> Tile {
-    let (state, value) = rules::graphics_card(&card.state);
-    let detail = match &card.why_not {
-        // A card that is well and not in use has its reason in the worker, not in the readings.
-        Some(why) if state == Standing::Good => why.clone(),
-        _ => card.sentence.clone(),
-    };
-    let temperature = card
-        .temperature
-        .map_or_else(String::new, |degrees| format!(", {degrees} °C"));
-    let free = card
-        .memory_free
-        .map_or_else(String::new, |bytes| format!(", {} free", bytes_text(bytes)));
-    Tile {
-        title: "Graphics card".into(),
-        icon: "activity",
-        state: if card.why_not.is_some() {
-            state.max(Standing::Warn)
-        } else {
-            state
-        },
-        value: value.into(),
-        detail: format!("{detail} {}{temperature}{free}.", card.name),
-        used: None,
-    }
-}
-
-fn audit_tile(facts: &Facts, now: OffsetDateTime) -> Tile {
-    let tile = |state, value: &str, detail| Tile {
-        title: "Audit log".into(),
-        icon: "lock",
-        state,
-        value: value.into(),
-        detail,
-        used: None,
-    };
-    let Some(audit) = &facts.audit else {
-        return tile(
-            Standing::Bad,
-            "Not readable",
-            "The database did not say how far sealing has come.".into(),
-        );
-    };
-    if let Some(refusal) = &audit.refusal {
-        let detail = format!(
-            "Somebody changed the log in the database: {refusal}. Work goes on and {} new events wait. IT: run `hadadactl audit \
-             verify`, keep what it says, and tell the practice's information officer. Sealing goes on by itself once the \
-             removed seals are back from a backup.",
-            audit.unsealed
-        );
-        return tile(Standing::Bad, "Tampered with", detail);
-    }
-    let oldest = audit.oldest_unsealed.map(|at| (now - at).whole_seconds());
-    let state = rules::sealing(oldest);
-    let newest = audit.sealed_at.map_or_else(
-        || "none yet".into(),
-        |at| format!("{} ago", span_text((now - at).whole_seconds())),
-    );
-    let value = if state == Standing::Good {
-        "Sealed"
-    } else {
-        "Waiting to be sealed"
-    };
-    tile(
-        state,
-        value,
-        format!(
-            "{} events under {} seals, newest seal {newest}, {} waiting",
-            audit.sealed, audit.seq, audit.unsealed
-        ),
-    )
-}
-
-fn certificate_tile(facts: &Facts, now: OffsetDateTime) -> Tile {
-    let tile = |state, value: String, detail: String| Tile {
-        title: "Certificate".into(),
-        icon: "badge-check",
-        state,
-        value,
-        detail,
-        used: None,
-    };
-    match facts.certificate {
-        Some(end) => {
-            let days = (end - now).whole_days();
-            let value = if end < now {
-                "Ended".into()
-            } else {
-                format!("{days} day{} left", if days == 1 { "" } else { "s" })
-            };
-            tile(
-                rules::certificate(if end < now { -1 } else { days }),
-                value,
-                format!(
-                    "Browsers trust this server until {}",
-                    clock::date_text(clock::local(end).0)
-                ),
-            )
-        }
-        None => tile(
-            Standing::Warn,
-            "Not readable".into(),
-            "The file of the certificate can't be read.".into(),
-        ),
-    }
-}
-
 fn state(app: &App, facts: &Facts) -> BoxState {
     let now = app.clock.now();
     let mut tiles = Vec::new();
     database_tiles(facts, &mut tiles);
+    reported_tiles(facts, now, &mut tiles);
     drafting_tiles(facts, &mut tiles);
     tiles.push(audit_tile(facts, now));
     tiles.extend(facts.disks.iter().map(disk_tile));
@@ -349,6 +168,7 @@ fn state(app: &App, facts: &Facts) -> BoxState {
         used: None,
     });
     tiles.push(certificate_tile(facts, now));
+    own_tiles(app, facts, &mut tiles);
     let standing = tiles
         .iter()
         .map(|t| t.state)
@@ -362,7 +182,7 @@ fn state(app: &App, facts: &Facts) -> BoxState {
     let [records, keys] = facts.pools;
     let pool = |(_, size, idle): (&str, u32, usize)| format!("{size} open, {idle} idle");
     let list = [
-        ("Version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("Version", crate::version::version().to_owned()),
         (
             "Address",
             format!("https://{}:{}", app.config.host, app.config.listen.port()),
@@ -382,6 +202,29 @@ fn state(app: &App, facts: &Facts) -> BoxState {
     ];
     let (_, time) = clock::local(now);
     BoxState {
+        alerts: facts
+            .alerts
+            .iter()
+            .map(|a| AlertLine {
+                id: a.id.to_string(),
+                state: a.standing(),
+                title: watch::title(&a.kind),
+                said: a.said.clone(),
+                what_to_do: a.what_to_do.clone(),
+                since: clock::stamp_text(a.began_at),
+                known: a.acknowledged_at.is_some(),
+            })
+            .collect(),
+        slow: facts
+            .slow
+            .iter()
+            .take(5)
+            .map(|s| Slow {
+                at: clock::stamp_text(s.at),
+                took: format!("{},{} s", s.took.as_secs(), s.took.subsec_millis() / 100),
+                statement: s.statement.clone(),
+            })
+            .collect(),
         summary,
         standing,
         at: format!("{}:{:02}", clock::time_text(time), time.second()),
@@ -412,4 +255,24 @@ pub(super) async fn facts(State(app): State<App>, session: Session) -> Result<Re
     session.require(Permission::ViewBox)?;
     let now = state(&app, &Facts::gather(&app).await);
     html(&app, &FactsFragment { now })
+}
+
+/// `POST /admin/alerts/{id}/acknowledge`: an admin knows of it.
+pub(super) async fn acknowledge(
+    State(app): State<App>,
+    session: Session,
+    Path(id): Path<Uuid>,
+) -> Result<Response> {
+    session.require(Permission::ViewBox)?;
+    watch::acknowledge(&app, &session, id).await?;
+    Ok(Redirect::to("/admin").into_response())
+}
+
+/// The state of the box for a program: the page's words as JSON.
+///
+/// # Errors
+/// When it can't be put into words.
+pub async fn summary(app: &App) -> Result<serde_json::Value> {
+    let now = state(app, &Facts::gather(app).await);
+    serde_json::to_value(now).map_err(Error::internal)
 }

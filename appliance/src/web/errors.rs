@@ -186,6 +186,7 @@ fn title(status: StatusCode) -> &'static str {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::UNAUTHORIZED => "Sign in first",
+        StatusCode::GONE => "Erased",
         StatusCode::CONFLICT => "Changed or taken meanwhile",
         StatusCode::UNPROCESSABLE_ENTITY => "Some details need attention",
         StatusCode::PAYLOAD_TOO_LARGE => "Too large",

@@ -12,6 +12,7 @@ use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::{KeyExtractor, PeerIpKeyExtractor};
 use tower_governor::{GovernorError, GovernorLayer};
 
+use super::{Session, SessionKind};
 use crate::error::Error;
 
 /// Sign-ins of one address: this many at once, then one a second.
@@ -20,7 +21,8 @@ const SIGN_IN_BURST: u32 = 40;
 const SESSION_BURST: u32 = 600;
 const SESSION_PERIOD: Duration = Duration::from_millis(5);
 
-/// Whoever holds this cookie or token; without either, the address.
+/// Whoever is signed in, by the cookie or token that was found to be good; everybody else by their address, so that made-up
+/// cookies do not give anybody a fresh allowance.
 #[derive(Clone, Debug)]
 pub struct Caller;
 
@@ -28,12 +30,13 @@ impl KeyExtractor for Caller {
     type Key = u64;
     fn extract<T>(&self, request: &Request<T>) -> Result<u64, GovernorError> {
         let mut hasher = DefaultHasher::new();
-        let headers = request.headers();
-        match headers
-            .get(header::AUTHORIZATION)
-            .or_else(|| headers.get(header::COOKIE))
-        {
-            Some(credentials) => credentials.as_bytes().hash(&mut hasher),
+        match request.extensions().get::<Session>().map(|s| &s.kind) {
+            Some(SessionKind::Browser(hash)) => hash.hash(&mut hasher),
+            Some(SessionKind::Token(_)) => request
+                .headers()
+                .get(header::AUTHORIZATION)
+                .map(http::HeaderValue::as_bytes)
+                .hash(&mut hasher),
             None => PeerIpKeyExtractor.extract(request)?.hash(&mut hasher),
         }
         Ok(hasher.finish())

@@ -4,6 +4,7 @@ mod assets;
 mod errors;
 mod events;
 mod form;
+mod full;
 mod headers;
 mod idempotency;
 mod limits;
@@ -17,6 +18,7 @@ pub use assets::serve as serve_asset;
 pub use errors::{is_unlogged_refusal, render_errors};
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
+pub use full::{refuse_writes, watch_disk};
 pub use headers::{SECURITY_POLICY, security_headers};
 pub use idempotency::{claim, made};
 pub use limits::Limits;
@@ -24,14 +26,15 @@ pub use page::{Page, Shell, Templates, html};
 #[cfg(test)]
 pub(crate) use page::{RenderedSample, page_samples, render_samples};
 pub use session::{
-    COOKIE, MaybeSession, Permission, Role, Session, SessionKind, clear_cookie, set_cookie,
-    token_hash,
+    COOKIE, Permission, Role, Session, SessionKind, clear_cookie, recognise, set_cookie, token_hash,
 };
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -67,6 +70,23 @@ pub struct Parts {
     pub events: Events,
     /// Program that writes PDFs.
     pub typeset: PathBuf,
+    /// What every page of an admin says at its top; found out anew every half minute.
+    pub notices: ArcSwap<Vec<Notice>>,
+    /// Set once a practice was seen: until then every address leads to the first-run wizard.
+    pub has_practice: AtomicBool,
+    /// Set while the disk is full: nothing is written then.
+    pub disk_full: AtomicBool,
+    /// Told when remote access was opened or closed.
+    pub remote_changed: Notify,
+}
+
+/// A line at the top of an admin's pages.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Notice {
+    /// `warn` or `bad`.
+    pub state: &'static str,
+    /// One sentence.
+    pub text: String,
 }
 
 impl std::ops::Deref for App {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::{Html, IntoResponse, Response};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
-use super::{App, Permission, Session, assets};
+use super::{App, Notice, Permission, Session, assets};
 use crate::db::PracticeTx;
 use crate::error::{Error, Result};
 
@@ -29,8 +29,9 @@ impl std::fmt::Debug for Templates {
 }
 
 /// Templates of the shell itself.
-const SHELL: [(&str, &str); 7] = [
+const SHELL: [(&str, &str); 8] = [
     ("base.html", include_str!("base.html")),
+    ("web/plain.html", include_str!("plain.html")),
     (
         "components/macros.html",
         include_str!("components/macros.html"),
@@ -162,6 +163,8 @@ pub struct Shell {
     can_book: bool,
     can_add_patient: bool,
     server: ShellServer,
+    /// What an admin is told on every page.
+    notices: Vec<Notice>,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
@@ -187,7 +190,7 @@ struct NavItem {
     current: bool,
 }
 
-const NAV: [(&str, &str, &str, &str, Permission); 5] = [
+const NAV: [(&str, &str, &str, &str, Permission); 6] = [
     ("day", "/day", "calendar-days", "Day", Permission::ViewDiary),
     (
         "patients",
@@ -210,6 +213,13 @@ const NAV: [(&str, &str, &str, &str, Permission); 5] = [
         "Billing",
         Permission::ViewBilling,
     ),
+    (
+        "settings",
+        "/settings",
+        "settings",
+        "Settings",
+        Permission::ViewSettings,
+    ),
     ("admin", "/admin", "server", "Box", Permission::ViewBox),
 ];
 
@@ -223,7 +233,7 @@ impl Shell {
         title: impl Into<String>,
         active: &'static str,
     ) -> Self {
-        Self::new(session, &app.ai.load(), title.into(), active, 0)
+        Self::with_unsigned(app, session, title, active, 0)
     }
 
     /// The frame with the number of the reader's own notes to sign beside "Notes": one count in an index, and only
@@ -280,13 +290,17 @@ impl Shell {
         active: &'static str,
         unsigned_notes: i64,
     ) -> Self {
-        Self::new(
+        let mut shell = Self::new(
             session,
             &app.ai.load(),
             title.into(),
             active,
             unsigned_notes,
-        )
+        );
+        if session.may(Permission::ViewBox) && active != "admin" {
+            shell.notices = app.notices.load().to_vec();
+        }
+        shell
     }
 
     fn new(
@@ -323,6 +337,7 @@ impl Shell {
                 })
                 .collect(),
             unsigned_notes,
+            notices: Vec::new(),
             can_book: session.may(Permission::Book),
             can_add_patient: session.may(Permission::EditPatients),
             server: ShellServer {
@@ -341,12 +356,17 @@ impl Shell {
     /// An example for template tests.
     #[must_use]
     pub fn sample() -> Self {
-        Self::new(
+        let mut shell = Self::new(
             &Session::sample(),
             &crate::inference::Health::default(),
             "Example".into(),
             "day",
             3,
-        )
+        );
+        shell.notices = vec![Notice {
+            state: "bad",
+            text: "Backup: Last heard of 2 days ago.".into(),
+        }];
+        shell
     }
 }

@@ -1,8 +1,8 @@
 //! Who is asking: a browser's cookie or a program's token, and what their role allows. Permissions are decided here only.
 
-use std::convert::Infallible;
-
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
@@ -94,6 +94,12 @@ pub enum Permission {
     ViewAudit,
     /// See the box's state.
     ViewBox,
+    /// Erase a patient for good.
+    ErasePatients,
+    /// See the practice's staff, rooms and session types.
+    ViewSettings,
+    /// Change them, and who may sign in.
+    ChangeSettings,
 }
 
 impl Permission {
@@ -108,7 +114,10 @@ impl Permission {
             Self::ViewNotes | Self::WriteNotes => matches!(role, Practitioner),
             Self::ViewBilling => true,
             Self::Bill => matches!(role, Admin | Receptionist | Billing | Practitioner),
-            Self::ViewAudit | Self::ViewBox => matches!(role, Admin),
+            Self::ViewSettings => matches!(role, Admin | Receptionist),
+            Self::ViewAudit | Self::ViewBox | Self::ErasePatients | Self::ChangeSettings => {
+                matches!(role, Admin)
+            }
         }
     }
 
@@ -119,7 +128,11 @@ impl Permission {
             Self::ViewPatients | Self::EditPatients | Self::RevealIdentity => "patients",
             Self::ViewNotes | Self::WriteNotes => "notes",
             Self::ViewBilling | Self::Bill => "billing",
-            Self::ViewAudit | Self::ViewBox => "admin",
+            Self::ViewAudit
+            | Self::ViewBox
+            | Self::ErasePatients
+            | Self::ViewSettings
+            | Self::ChangeSettings => "admin",
         }
     }
 }
@@ -168,7 +181,9 @@ impl Session {
                 .split_whitespace()
                 .any(|s| s == "all" || s == permission.scope()),
         };
-        scoped && permission.allows(self.role)
+        // Whoever runs the practice and treats patients does both.
+        let treats = self.role == Role::Admin && self.practitioner_id.is_some();
+        scoped && (permission.allows(self.role) || treats && permission.allows(Role::Practitioner))
     }
 
     /// # Errors
@@ -189,6 +204,9 @@ impl Session {
             Permission::Bill => "invoice or take payments",
             Permission::ViewAudit => "see who looked at what",
             Permission::ViewBox => "see the state of the box",
+            Permission::ErasePatients => "erase patients",
+            Permission::ViewSettings => "see the practice's settings",
+            Permission::ChangeSettings => "change the practice's settings",
         };
         Err(Error::Forbidden(
             format!(
@@ -325,11 +343,25 @@ async fn touch(
     Ok(())
 }
 
+/// Put beside a request whose sender could not be looked up, so that nobody waits for the same database twice.
+#[derive(Clone, Copy, Debug)]
+struct LookupFailed;
+
+fn known(parts: &Parts) -> Result<Option<Session>> {
+    if parts.extensions.get::<LookupFailed>().is_some() {
+        return Err(Error::Unavailable(
+            "The clinic's database is not answering. Nothing was changed; try again in a moment."
+                .into(),
+        ));
+    }
+    Ok(parts.extensions.get::<Session>().cloned())
+}
+
 impl FromRequestParts<App> for Session {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        if let Some(session) = parts.extensions.get::<Self>() {
-            return Ok(session.clone());
+        if let Some(session) = known(parts)? {
+            return Ok(session);
         }
         find(app, &parts.headers)
             .await?
@@ -340,30 +372,33 @@ impl FromRequestParts<App> for Session {
 impl OptionalFromRequestParts<App> for Session {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, Error> {
+        if let Some(session) = known(parts)? {
+            return Ok(Some(session));
+        }
         find(app, &parts.headers).await
     }
 }
 
-/// Somebody signed in, or nobody; found once a request and kept for the handler.
-#[derive(Clone, Debug)]
-pub struct MaybeSession(pub Option<Session>);
-
-impl FromRequestParts<App> for MaybeSession {
-    type Rejection = Infallible;
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        // Static files and health checks need nobody.
-        let path = parts.uri.path();
-        if path.starts_with("/a/") || matches!(path, "/healthz" | "/readyz" | "/metrics" | "/sw.js")
-        {
-            return Ok(Self(None));
+/// Finds out who asks before anything else looks at the request, once; the session goes along with it.
+pub async fn recognise(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    // Static files and health checks need nobody.
+    let path = request.uri().path();
+    let nobody = path.starts_with("/a/")
+        || matches!(
+            path,
+            "/healthz" | "/readyz" | "/metrics" | "/sw.js" | "/trust"
+        );
+    if !nobody {
+        match find(&app, request.headers()).await {
+            Ok(Some(session)) => {
+                request.extensions_mut().insert(session);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "could not look up the session");
+                request.extensions_mut().insert(LookupFailed);
+            }
         }
-        let session = find(app, &parts.headers).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not look up the session");
-            None
-        });
-        if let Some(session) = &session {
-            parts.extensions.insert(session.clone());
-        }
-        Ok(Self(session))
     }
+    next.run(request).await
 }

@@ -239,17 +239,26 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
             let block = *at.blocks.get_unchecked(index) as usize;
             let keys = cache.add(layout.head_start(block, layer, false, head));
             let first = index * KV_BLOCK;
-            for p in 0..KV_BLOCK.min(seen - first) {
-                let mut key = [S::splat(0.0); C];
-                for c in 0..C {
-                    key[c] = S::load_half(keys.add(p * size + c * 16));
+            // Sixteen at once, for their sums; those past the end are read, for the block is whole, and overwritten below.
+            for first in (first..seen.min(first + KV_BLOCK)).step_by(16) {
+                let keys = keys.add(first % KV_BLOCK * size);
+                let mut dots = [[S::splat(0.0); 16]; G];
+                for p in 0..16 {
+                    let mut key = [S::splat(0.0); C];
+                    for c in 0..C {
+                        key[c] = S::load_half(keys.add(p * size + c * 16));
+                    }
+                    for g in 0..G {
+                        let mut dot = S::mul(key[0], query[g][0]);
+                        for c in 1..C {
+                            dot = S::fma(key[c], query[g][c], dot);
+                        }
+                        dots[g][p] = dot;
+                    }
                 }
                 for g in 0..G {
-                    let mut dot = S::mul(key[0], query[g][0]);
-                    for c in 1..C {
-                        dot = S::fma(key[c], query[g][c], dot);
-                    }
-                    *scores.add(g * stride + first + p) = S::sum(dot) * factor;
+                    let sums = S::mul(S::sums(&dots[g]), S::splat(factor));
+                    S::store(sums, scores.add(g * stride + first));
                 }
             }
         }

@@ -2,9 +2,15 @@ use crate::activations::{self, Activations, Forms, RowsOut};
 use crate::attention::{self, AttendRow, KvLayout, Rotation};
 use crate::isa::with_isa;
 use crate::matrix::{Matrix, TILE};
-use crate::simd::Simd;
+use crate::pool::PARTS;
+use crate::simd::{Compiled, Simd};
 use crate::{Isa, Pool};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Most bytes that a thread asks for before their loop: they have to stay in its own cache until then.
+const AHEAD: usize = 128 << 10;
 
 /// The processor: an instruction set and the threads that use it.
 pub struct Cpu {
@@ -62,6 +68,44 @@ impl Cpu {
     /// Threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// Counts what was computed, piece by piece: it moves as long as anything is, however slowly.
+    pub fn progress(&self) -> Arc<AtomicU64> {
+        self.pool.progress()
+    }
+
+    /// Says which products come after what is computed next: while threads wait, memory is asked for their matrices.
+    pub fn announce(&mut self, products: &[&Matrix]) {
+        let threads = self.pool.threads();
+        let units: usize = products.iter().map(|m| m.tile_count()).sum();
+        self.pool.announce(|thread| {
+            let range = units * thread / threads..units * (thread + 1) / threads;
+            let mut left = AHEAD;
+            let mut first = 0;
+            let mut parts = [(0, 0); PARTS];
+            for (part, matrix) in parts.iter_mut().zip(products) {
+                let tiles = range.start.max(first) - first
+                    ..range.end.clamp(first, first + matrix.tile_count()) - first;
+                first += matrix.tile_count();
+                *part = matrix.place(tiles, left);
+                left -= part.1;
+            }
+            parts
+        });
+    }
+
+    /// The same for [`gated`](Cpu::gated).
+    pub fn announce_gated(&mut self, gate: &Matrix, up: &Matrix) {
+        let (threads, tiles) = (self.pool.threads(), gate.tile_count());
+        self.pool.announce(|thread| {
+            let range = tiles * thread / threads..tiles * (thread + 1) / threads;
+            let mut parts = [(0, 0); PARTS];
+            for (part, matrix) in parts.iter_mut().zip([gate, up]) {
+                *part = matrix.place(range.clone(), AHEAD / 2);
+            }
+            parts
+        });
     }
 
     /// Pieces of a loop: some for each thread, so that a slow one can be helped.
@@ -278,18 +322,18 @@ unsafe fn round_rows<S: Simd>(x: &[f32], columns: usize, out: RowsOut, range: Ra
 }
 
 #[inline(always)]
-unsafe fn tiles_product<S: Simd>(
+unsafe fn tiles_product<S: Compiled>(
     m: &Matrix,
     a: &Activations,
     tiles: Range<usize>,
     out: Shared<f32>,
     write: Write,
 ) {
+    let mut products = [[0.0; TILE]; 8];
     for tile in tiles {
         let width = TILE.min(m.rows() - tile * TILE);
         for first in (0..a.rows).step_by(S::ROWS) {
             let count = S::ROWS.min(a.rows - first);
-            let mut products = [[0.0; TILE]; 8];
             // SAFETY: the caller checked the sizes and owns this tile's columns.
             unsafe {
                 S::tile_product(m, tile, a, first, &mut products[..count]);
@@ -306,33 +350,41 @@ unsafe fn tiles_product<S: Simd>(
 }
 
 #[inline(always)]
-unsafe fn tiles_gated<S: Simd>(
+unsafe fn tiles_gated<S: Compiled>(
     gate: &Matrix,
     up: &Matrix,
     a: &Activations,
     tiles: Range<usize>,
     out: Shared<f32>,
 ) {
-    for tile in tiles {
-        let width = TILE.min(gate.rows() - tile * TILE);
+    let mut gates = [[0.0; TILE]; 8];
+    let mut ups = [[0.0; TILE]; 8];
+    // Several tiles of one matrix before those of the other: what memory was asked for ahead is in vain at each change.
+    let together = (gates.len() / a.rows.max(1)).max(1);
+    for begin in tiles.clone().step_by(together) {
+        let run = together.min(tiles.end - begin);
         for first in (0..a.rows).step_by(S::ROWS) {
             let count = S::ROWS.min(a.rows - first);
-            let mut gates = [[0.0; TILE]; 8];
-            let mut ups = [[0.0; TILE]; 8];
-            // SAFETY: the caller checked the sizes and owns this tile's columns.
+            // SAFETY: the caller checked the sizes and owns these tiles' columns; a run has at most eight products.
             unsafe {
-                S::tile_product(gate, tile, a, first, &mut gates[..count]);
-                S::tile_product(up, tile, a, first, &mut ups[..count]);
-                for r in 0..count {
-                    let g = S::load(gates[r].as_ptr());
+                for t in 0..run {
+                    S::tile_product(gate, begin + t, a, first, &mut gates[t * count..][..count]);
+                }
+                for t in 0..run {
+                    S::tile_product(up, begin + t, a, first, &mut ups[t * count..][..count]);
+                }
+                for i in 0..run * count {
+                    let g = S::load(gates[i].as_ptr());
                     let e = S::exp(S::sub(S::splat(0.0), g));
                     let silu = S::div(g, S::add(S::splat(1.0), e));
                     S::store(
-                        S::mul(silu, S::load(ups[r].as_ptr())),
-                        gates[r].as_mut_ptr(),
+                        S::mul(silu, S::load(ups[i].as_ptr())),
+                        gates[i].as_mut_ptr(),
                     );
-                    let out = out.range((first + r) * gate.rows() + tile * TILE, width);
-                    out.copy_from_slice(&gates[r][..width]);
+                    let (tile, row) = (begin + i / count, first + i % count);
+                    let width = TILE.min(gate.rows() - tile * TILE);
+                    let out = out.range(row * gate.rows() + tile * TILE, width);
+                    out.copy_from_slice(&gates[i][..width]);
                 }
             }
         }

@@ -5,6 +5,10 @@ pub enum Isa {
     Avx512Vnni,
     /// AVX2 with FMA and F16C (x86 since 2013).
     Avx2,
+    /// NEON with the byte products of ARMv8.2 (64-bit ARM, most since 2018).
+    NeonDot,
+    /// NEON (every 64-bit ARM).
+    Neon,
     /// Plain code that runs everywhere; the reference for the others.
     Scalar,
 }
@@ -30,6 +34,16 @@ impl Isa {
                 found.push(Isa::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            use std::arch::is_aarch64_feature_detected as has;
+            if has!("neon") && has!("dotprod") {
+                found.push(Isa::NeonDot);
+            }
+            if has!("neon") {
+                found.push(Isa::Neon);
+            }
+        }
         found.push(Isa::Scalar);
         found
     }
@@ -49,6 +63,8 @@ impl Isa {
         match self {
             Isa::Avx512Vnni => "avx512-vnni",
             Isa::Avx2 => "avx2",
+            Isa::NeonDot => "neon-dot",
+            Isa::Neon => "neon",
             Isa::Scalar => "scalar",
         }
     }
@@ -72,11 +88,27 @@ macro_rules! with_isa {
             // SAFETY: as above.
             unsafe { $kernel::<crate::simd::avx2::Avx2>($($name),*) }
         }
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon,dotprod")]
+        unsafe fn neon_dot($($name: $type),*) $(-> $ret)? {
+            // SAFETY: as above.
+            unsafe { $kernel::<crate::simd::neon::Neon<true>>($($name),*) }
+        }
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon")]
+        unsafe fn neon($($name: $type),*) $(-> $ret)? {
+            // SAFETY: as above.
+            unsafe { $kernel::<crate::simd::neon::Neon<false>>($($name),*) }
+        }
         match $isa {
             #[cfg(target_arch = "x86_64")]
             crate::Isa::Avx512Vnni => avx512($($name),*),
             #[cfg(target_arch = "x86_64")]
             crate::Isa::Avx2 => avx2($($name),*),
+            #[cfg(target_arch = "aarch64")]
+            crate::Isa::NeonDot => neon_dot($($name),*),
+            #[cfg(target_arch = "aarch64")]
+            crate::Isa::Neon => neon($($name),*),
             _ => $kernel::<crate::simd::scalar::Scalar>($($name),*),
         }
     }};

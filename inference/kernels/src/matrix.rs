@@ -284,6 +284,15 @@ impl Matrix {
         &self.data.bytes()[tile * length..][..length]
     }
 
+    /// Where some tiles lie: the address, and as many of their bytes as are at most `most`.
+    pub(crate) fn place(&self, tiles: std::ops::Range<usize>, most: usize) -> (usize, usize) {
+        if tiles.is_empty() {
+            return (0, 0);
+        }
+        let length = self.tile(tiles.start).len() * tiles.len();
+        (self.tile(tiles.start).as_ptr().addr(), length.min(most))
+    }
+
     /// One row as plain numbers: an embedding table is a matrix that is read row by row.
     ///
     /// # Panics

@@ -126,20 +126,22 @@ unsafe fn groups<S: Simd, const BITS: u32>(low: *const u8, high: *const u8) -> [
     }
 }
 
-/// How far ahead of what is read now memory is asked for, in bytes.
-const AHEAD: usize = 3 << 10;
+/// How far ahead of what is read now memory is asked for, in bytes: into the nearest cache, and before that into the next.
+/// The processor's own guesses end at each page, and a tile is many.
+const NEAR: usize = 2 << 10;
+const FAR: usize = 16 << 10;
 
-/// Asks for bytes that come soon; memory speed is what bounds a single row.
+/// Asks for bytes that come soon, `start` being where they would be read now; memory speed is what bounds a single row.
 #[inline(always)]
 fn prefetch(start: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
         // SAFETY: prefetching never faults, whatever the address.
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-                start.wrapping_add(line).cast(),
-            )
-        };
+            _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(NEAR + line).cast());
+            _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(FAR + line).cast());
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, bytes);
@@ -161,7 +163,7 @@ unsafe fn blocks<S: Simd, const M: usize, const KIND: u8, const BITS: u32, const
         let mut out = [S::splat(0.0); M];
         for b in 0..units {
             let tile = data.as_ptr().add(b * unit.bytes);
-            prefetch(tile.wrapping_add(AHEAD), unit.bytes);
+            prefetch(tile, unit.bytes);
             let w = groups::<S, BITS>(tile, tile.add(unit.high));
             let scales = S::load_half(tile.add(unit.scales).cast());
             let minimums = if OFFSET == 0 {
@@ -246,10 +248,7 @@ unsafe fn supers<S: Simd, const M: usize, const BITS: u32>(
             let mut inner = [S::splat(0.0); M];
             for j in 0..8 {
                 let low = tile.add(j * 256);
-                prefetch(
-                    tile.wrapping_add(j * (unit.bytes / 8) + AHEAD),
-                    unit.bytes / 8 + 63,
-                );
+                prefetch(tile.wrapping_add(j * (unit.bytes / 8)), unit.bytes / 8 + 63);
                 let high = tile.add(unit.high + j * high_bytes);
                 let w = groups::<S, BITS>(low, high);
                 let scales = tile.add(unit.inner_scales);
@@ -308,7 +307,7 @@ unsafe fn floats<S: Simd, const M: usize, const BITS: u32>(
         let mut odd = [S::splat(0.0); M];
         for c in (0..columns).step_by(2) {
             let p = data.as_ptr().add(c * bytes);
-            prefetch(p.wrapping_add(1024), 2 * bytes);
+            prefetch(p, 2 * bytes);
             let (w, next) = match BITS {
                 32 => (S::load(p.cast()), S::load(p.add(bytes).cast())),
                 16 => (S::load_half(p.cast()), S::load_half(p.add(bytes).cast())),

@@ -73,6 +73,9 @@ pub struct Generate {
     pub logprobs: Option<u8>,
     /// Go on past the model's end-of-text tokens.
     pub ignore_eos: bool,
+    /// Send the answer as it grows, some tokens at a time. Otherwise it goes out whole: nobody reads along, and every message
+    /// costs a processor that computes.
+    pub stream: bool,
 }
 
 /// Where generation starts.

@@ -152,6 +152,8 @@ impl Dispatcher {
                 command = commands.recv() => match command {
                     Some(Command::Submit(job)) => self.submit(job),
                     Some(Command::Cancel(id)) => self.cancel(id),
+                    // Whoever asked may have lost patience.
+                    Some(Command::Beat(asked)) => drop(asked.send(())),
                     Some(Command::Stop) | None => return,
                 },
                 Some(report) = from_workers.recv() => self.hear(report),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// What the box can do now.
@@ -104,6 +104,8 @@ pub struct Submission {
 pub(crate) enum Command {
     Submit(Job),
     Cancel(RequestId),
+    /// Asks whether commands are still heard.
+    Beat(oneshot::Sender<()>),
     Stop,
 }
 
@@ -214,6 +216,12 @@ impl Handle {
             commands: self.commands.clone(),
             finished: false,
         }
+    }
+
+    /// Whether the task behind this still hears commands; waits for its answer.
+    pub async fn beats(&self) -> bool {
+        let (asked, heard) = oneshot::channel();
+        self.commands.send(Command::Beat(asked)).is_ok() && heard.await.is_ok()
     }
 
     /// The state now.

@@ -15,7 +15,8 @@ use crate::front::{Handle, Submission};
 use crate::metrics::Metrics;
 use anyhow::{Context, bail};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::HeaderValue;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -25,11 +26,13 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
+use tokio::task::AbortHandle;
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 4 << 20;
@@ -39,12 +42,20 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIME: Duration = Duration::from_secs(3);
 /// Time a client has to send a request's body.
 const BODY_TIME: Duration = Duration::from_secs(4);
+/// Further connections, which may only ask how things stand: that must be answered whatever takes the places.
+const NARROW_CONNECTIONS: usize = 64;
+/// Time a client has there to send a request's head.
+const NARROW_HEAD_TIME: Duration = Duration::from_secs(1);
 /// Time open requests have to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The number of a connection: clients without a name are told apart by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection(u64);
+
+/// Marks requests on a connection that found no place.
+#[derive(Debug, Clone, Copy)]
+struct Narrow;
 
 /// What handlers have.
 #[derive(Clone)]
@@ -95,35 +106,50 @@ pub async fn serve(
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(stop);
     let mut number = 0;
+    let mut narrow: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let place = Arc::clone(&places).acquire_owned();
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = async { (place.await, listener.accept().await) } => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (Ok(place), Ok((stream, _))) = accepted else {
+        let Ok((stream, _)) = accepted else {
             // Out of file handles, most likely: they come back when a request ends.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let crowded = place.is_none();
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME);
+            .header_read_timeout(if crowded { NARROW_HEAD_TIME } else { HEAD_TIME });
         number += 1;
         let (connection, service) = (Connection(number), service.clone());
         let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
             request.extensions_mut().insert(connection);
+            if crowded {
+                request.extensions_mut().insert(Narrow);
+            }
             service.call(request)
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // A connection's error is the client's affair: it went away or didn't speak HTTP.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
             drop(place);
         });
+        if crowded {
+            narrow.retain(|task| !task.is_finished());
+            if narrow.len() >= NARROW_CONNECTIONS
+                && let Some(oldest) = narrow.pop_front()
+            {
+                // Answers come at once there: whoever is still open has asked nothing.
+                oldest.abort();
+            }
+            narrow.push_back(task.abort_handle());
+        }
     }
     drop(listener);
     // Requests that don't end in time are cut off by the end of the process.
@@ -145,8 +171,26 @@ fn router(app: App) -> Router {
         })
         .method_not_allowed_fallback(async || ApiError::method())
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(keep_narrow))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app)
+}
+
+/// Refuses what a connection without a place may not ask, and ends it after its first answer.
+async fn keep_narrow(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Narrow>().is_none() {
+        return next.run(request).await;
+    }
+    let mut response = match request.uri().path() {
+        "/health" | "/metrics" => next.run(request).await,
+        _ => {
+            ApiError::unavailable("too many connections are open; try again later").into_response()
+        }
+    };
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Counts answers by route and status.

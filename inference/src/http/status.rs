@@ -22,6 +22,7 @@ pub async fn health(State(app): State<App>) -> (StatusCode, axum::Json<Value>) {
         "threads": info.map(|i| i.threads),
         "model": info.and_then(|i| i.model.as_ref()),
         "embedding_model": info.and_then(|i| i.embedding.as_ref()),
+        "cache_tokens": info.map(|i| i.cache_tokens),
         "queue_depth": app.metrics.queued.load(Relaxed),
         "running": app.metrics.running.load(Relaxed),
         "worker_pid": status.pid,

@@ -1,11 +1,12 @@
 //! Signs of life. A thread of its own tells the front twice a second how many steps the engine has made, so that a worker
 //! that was stopped shows at once, and one that hangs shows as soon as a step takes absurdly long, however long a whole
-//! pass may take on a slow machine. A step is a layer of the model or a turn of the engine.
+//! pass may take on a slow machine. A step is a piece of a product on the processor (some hundredths of a layer), a layer on
+//! a card, a batch of embeddings, a request that is read, or a turn of the engine.
 
 use hadada_inference_protocol::{FromWorker, write};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Time between two signs.
@@ -13,6 +14,19 @@ const EVERY: Duration = Duration::from_millis(500);
 
 static STEPS: AtomicU64 = AtomicU64::new(0);
 static BUSY: AtomicBool = AtomicBool::new(false);
+/// Steps that are counted elsewhere.
+static COUNTED: OnceLock<Arc<AtomicU64>> = OnceLock::new();
+
+/// Counts these steps too. There is one such count in a process; a second is not taken.
+pub fn count(steps: Arc<AtomicU64>) {
+    let _ = COUNTED.set(steps);
+}
+
+/// All steps so far.
+fn steps() -> u64 {
+    let counted = COUNTED.get().map_or(0, |steps| steps.load(Relaxed));
+    STEPS.load(Relaxed).wrapping_add(counted)
+}
 
 /// The engine got one step further.
 pub fn step() {
@@ -68,7 +82,7 @@ pub fn tell(mut out: Shared<impl Write + Send + 'static>) -> io::Result<()> {
     let beats = move || {
         loop {
             let sign = FromWorker::Alive {
-                steps: STEPS.load(Relaxed),
+                steps: steps(),
                 busy: BUSY.load(Relaxed),
             };
             if write(&mut out, &sign).and_then(|()| out.flush()).is_err() {

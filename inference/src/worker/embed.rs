@@ -1,18 +1,22 @@
 //! Sentence embeddings: a BERT with mean pooling (MiniLM), through candle.
 
+use crate::worker::alive;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 use hadada_inference_protocol::ModelInfo;
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 /// The most tokens of a text that count; what sentence-transformers sets for this model.
 const MOST_TOKENS: usize = 256;
 
-/// Texts computed together.
+/// Texts taken together.
 pub const BATCH: usize = 16;
+
+/// Tokens computed together, padding included: a step that ends within seconds on the slowest machine.
+const STEP_TOKENS: usize = 512;
 
 /// A loaded embedding model.
 pub struct Embedder {
@@ -92,13 +96,36 @@ impl Embedder {
                     .map_err(|e| anyhow::anyhow!("a text can't be tokenised: {e}"))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut vectors = Vec::with_capacity(texts.len());
+        let mut rest = &encodings[..];
+        while !rest.is_empty() {
+            alive::step();
+            let mut longest = 0;
+            let together = rest
+                .iter()
+                .enumerate()
+                .take_while(|(i, e)| {
+                    longest = e.len().max(longest);
+                    *i == 0 || (i + 1) * longest <= STEP_TOKENS
+                })
+                .count();
+            let (now, later) = rest.split_at(together);
+            vectors.extend(self.vectors(now)?);
+            rest = later;
+        }
+        let tokens = encodings.iter().map(|e| e.len() as u32).sum();
+        Ok((vectors, tokens))
+    }
+
+    /// The vectors of some texts, computed at once.
+    fn vectors(&self, encodings: &[Encoding]) -> anyhow::Result<Vec<Vec<f32>>> {
         let longest = encodings.iter().map(|e| e.len()).max().unwrap_or(0);
         let padded = |values: &[u32]| {
             let mut row = values.to_vec();
             row.resize(longest, 0);
             row
         };
-        let shape = (texts.len(), longest);
+        let shape = (encodings.len(), longest);
         let ids: Vec<u32> = encodings.iter().flat_map(|e| padded(e.get_ids())).collect();
         let mask: Vec<u32> = encodings
             .iter()
@@ -111,8 +138,6 @@ impl Embedder {
         let sums = hidden.broadcast_mul(&mask)?.sum(1)?;
         let means = sums.broadcast_div(&mask.sum(1)?)?;
         let lengths = means.sqr()?.sum_keepdim(1)?.sqrt()?;
-        let vectors = means.broadcast_div(&lengths)?.to_vec2::<f32>()?;
-        let tokens = encodings.iter().map(|e| e.len() as u32).sum();
-        Ok((vectors, tokens))
+        Ok(means.broadcast_div(&lengths)?.to_vec2::<f32>()?)
     }
 }

@@ -52,7 +52,6 @@ pub fn run(
 fn embed_all(embedder: &Embedder, id: RequestId, texts: &[String]) -> FromWorker {
     let (mut vectors, mut tokens) = (Vec::with_capacity(texts.len()), 0);
     for batch in texts.chunks(embed::BATCH) {
-        alive::step();
         match embedder.embed(batch) {
             Ok((more, read)) => {
                 vectors.extend(more);

@@ -112,8 +112,8 @@ impl<W: Write> Engine<W> {
                 }
                 alive::busy(true);
             }
-            alive::step();
             loop {
+                alive::step();
                 match inbox.try_recv() {
                     Ok(message) => self.take(message)?,
                     Err(TryRecvError::Empty) => break,
@@ -398,12 +398,13 @@ impl<W: Write> Engine<W> {
             let own = own.chunks_exact_mut(vocabulary);
             let outcome = sequence.advance(share, own, &mut self.blocks, &self.tokenizer);
             match outcome {
-                Ok(None) => sequence.send(&mut self.out)?,
+                Ok(None) => sequence.send_along(&mut self.out)?,
                 Ok(Some(reason)) => {
                     sequence.finish(reason, &mut self.out)?;
                     ended.push(i);
                 }
                 Err(message) => {
+                    sequence.send(&mut self.out)?;
                     let (id, kind) = (sequence.id, RefusalKind::Internal);
                     write(&mut self.out, &FromWorker::Refused { id, kind, message })?;
                     ended.push(i);
@@ -418,7 +419,8 @@ impl<W: Write> Engine<W> {
 
     /// Ends what is running: the device could not compute it.
     fn give_up(&mut self, reason: &str) -> io::Result<()> {
-        for sequence in std::mem::take(&mut self.running) {
+        for mut sequence in std::mem::take(&mut self.running) {
+            sequence.send(&mut self.out)?;
             self.refuse(sequence.id, (RefusalKind::Internal, reason.to_owned()))?;
             sequence.release(&mut self.blocks);
         }

@@ -147,6 +147,7 @@ fn engine(speculation: bool, blocks: usize) -> Engine<Vec<u8>> {
 struct Answer {
     tokens: Vec<Token>,
     text: String,
+    pieces: usize,
     logprobs: Vec<Option<f32>>,
     reason: Option<FinishReason>,
     usage: Usage,
@@ -164,6 +165,7 @@ fn heard(engine: &mut Engine<Vec<u8>>) -> HashMap<RequestId, Answer> {
         match message {
             FromWorker::Delta { text, tokens, .. } => {
                 answer.text.push_str(&text);
+                answer.pieces += 1;
                 answer.tokens.extend(tokens.iter().map(|t| t.token));
                 let score = |t: &hadada_inference_protocol::TokenOut| {
                     t.logprob.as_ref().map(|l| l.chosen.logprob)
@@ -195,6 +197,7 @@ fn request(id: RequestId, prompt: Vec<Token>, max_tokens: u32) -> Generate {
         format: Format::Text,
         logprobs: None,
         ignore_eos: false,
+        stream: true,
     }
 }
 
@@ -280,7 +283,8 @@ proptest! {
         }).collect();
         let mut together = engine(true, blocks);
         for (id, (request, wait)) in requests.iter().enumerate() {
-            ask(&mut together, Generate { id: id as u64, ..request.clone() });
+            // Every other one is read along.
+            ask(&mut together, Generate { id: id as u64, stream: id % 2 == 0, ..request.clone() });
             for _ in 0..*wait {
                 together.step().unwrap();
             }
@@ -294,6 +298,7 @@ proptest! {
             prop_assert_eq!(&found.text, &alone.text);
             prop_assert_eq!(&found.logprobs, &alone.logprobs);
             prop_assert_eq!(found.reason, alone.reason);
+            prop_assert!(id % 2 == 0 || found.pieces <= 1, "an answer that nobody reads along came in pieces");
             prop_assert_eq!(found.usage.completion_tokens, alone.usage.completion_tokens);
             prop_assert_eq!(found.usage.forced_tokens, alone.usage.forced_tokens);
             prop_assert!(found.tokens.len() <= requests[id].0.max_tokens.unwrap() as usize);
@@ -326,6 +331,36 @@ proptest! {
         prop_assert!(!heard(&mut engine).contains_key(&gone), "something was said after the end");
         prop_assert_eq!(engine.blocks.available(), 200);
     }
+}
+
+#[test]
+fn who_reads_along_has_the_first_token_at_once_and_all_in_the_end() {
+    let mut engine = engine(false, 20);
+    let ask_for = Generate {
+        ignore_eos: true,
+        ..request(1, (40..100).collect(), 60)
+    };
+    ask(&mut engine, ask_for);
+    let written = |engine: &mut Engine<Vec<u8>>| {
+        let answer = heard(engine).remove(&1).unwrap_or_default();
+        (answer.tokens.len(), answer.pieces, answer.reason)
+    };
+    while written(&mut engine).0 == 0 {
+        assert!(
+            engine
+                .running
+                .iter()
+                .chain(&engine.waiting)
+                .all(|s| s.written() == 0)
+        );
+        engine.step().unwrap();
+    }
+    assert_eq!(written(&mut engine), (1, 1, None));
+    work_off(&mut engine);
+    let (tokens, pieces, reason) = written(&mut engine);
+    assert_eq!((tokens, reason), (60, Some(FinishReason::Length)));
+    // This engine computes nothing: all of it took less than a moment or two.
+    assert!((2..30).contains(&pieces), "{pieces} pieces");
 }
 
 #[test]

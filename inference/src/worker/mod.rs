@@ -56,7 +56,8 @@ pub struct Options {
     /// Tokens that the cache of keys and values holds, over all requests.
     #[arg(long, default_value_t = 16_384)]
     cache_tokens: usize,
-    /// The instruction set to use instead of the best one: avx512-vnni, avx2 or scalar.
+    /// The instruction set to use instead of the best one: avx512-vnni, avx2, neon-dot,
+    /// neon or scalar.
     #[arg(long)]
     kernels: Option<String>,
     /// Don't guess ahead how answers go on: for comparisons. The answers are the same.
@@ -305,6 +306,7 @@ fn open(options: &Options, file: &Gguf, blocks: usize) -> Result<Box<dyn Backend
             .ok_or_else(|| anyhow::anyhow!("this processor has no instruction set '{name}'"))?,
     };
     let cpu = Cpu::new(isa, threads(options))?;
+    alive::count(cpu.progress());
     Ok(Box::new(CpuBackend::load(file, cpu, blocks)?))
 }
 

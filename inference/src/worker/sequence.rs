@@ -15,11 +15,18 @@ use hadada_inference_protocol::{
 use hadada_kernels::pick;
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tokens of room beyond twice what the emptiest document takes, with which looking for the way out begins: a part of a
 /// document that the schema doesn't ask for may be opened meanwhile.
 const SPARE_ROOM: usize = 24;
+
+/// Time between two messages to whoever reads along: text that grows twenty times a second looks steady, and each message
+/// takes a processor from what computes.
+const FRAME: Duration = Duration::from_millis(50);
+
+/// Tokens in one message at most, or a pass's more: with all that can be told of them they stay far below the longest frame.
+const MESSAGE: usize = 1024;
 
 /// A request in work.
 pub struct Sequence {
@@ -53,7 +60,11 @@ pub struct Sequence {
     /// Missing where guessing is switched off.
     lookup: Option<Lookup>,
     guess: Guess,
+    /// Whether somebody reads along.
+    stream: bool,
     unsent: (String, Vec<TokenOut>),
+    /// When something was last sent.
+    sent: Option<Instant>,
     usage: Usage,
     received: Instant,
     first_token: Option<Instant>,
@@ -100,7 +111,9 @@ impl Sequence {
             ignore_eos: request.ignore_eos,
             lookup: None,
             guess: Guess::default(),
+            stream: request.stream,
             unsent: (String::new(), Vec::new()),
+            sent: None,
             usage: Usage::default(),
             received,
             first_token: None,
@@ -154,7 +167,7 @@ impl Sequence {
         }
         self.usage.forced_tokens = opening.len() as u32;
         let end = self.extend(opening.into_iter().map(|t| (t, None)).collect(), tokenizer);
-        self.send(out)?;
+        self.send_along(out)?;
         Ok(end)
     }
 
@@ -382,7 +395,26 @@ impl Sequence {
         (self.tokens.len() - self.prompt >= self.max_tokens).then_some(FinishReason::Length)
     }
 
-    /// Sends what was written since the last time.
+    /// Tokens of the answer so far.
+    #[cfg(test)]
+    pub fn written(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
+    /// Sends what was written since the last time, where it is time to: to whoever reads along the first text at once and then
+    /// some tokens together.
+    ///
+    /// # Errors
+    /// When the front no longer listens.
+    pub fn send_along(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let due = self.stream && self.sent.is_none_or(|sent| sent.elapsed() >= FRAME);
+        if due || self.unsent.1.len() >= MESSAGE {
+            self.send(out)?;
+        }
+        Ok(())
+    }
+
+    /// Sends all that was written since the last time.
     ///
     /// # Errors
     /// When the front no longer listens.
@@ -390,6 +422,9 @@ impl Sequence {
         let (text, tokens) = std::mem::take(&mut self.unsent);
         if text.is_empty() && tokens.is_empty() {
             return Ok(());
+        }
+        if !text.is_empty() {
+            self.sent = Some(Instant::now());
         }
         let id = self.id;
         write(out, &FromWorker::Delta { id, text, tokens })

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    NameConstraints,
+    NameConstraints, SerialNumber,
 };
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
@@ -17,13 +17,13 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::X509Certificate;
 
 /// How long the authority lasts; devices have to be visited when it ends.
-const AUTHORITY_LIFE: Duration = Duration::days(3650);
+pub const AUTHORITY_LIFE: Duration = Duration::days(3650);
 /// How long a certificate lasts: what browsers will allow public ones from 2029 on (CA/Browser Forum ballot SC-081v3).
 const CERTIFICATE_LIFE: Duration = Duration::days(47);
 /// When fewer days than these are left, it is time for the next one.
 pub const RENEW_BEFORE: Duration = Duration::days(14);
 /// Devices whose clocks are slow must accept a certificate made just now.
-const CLOCK_SLACK: Duration = Duration::hours(1);
+pub const CLOCK_SLACK: Duration = Duration::hours(1);
 
 /// A name or address that browsers reach the box by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +140,7 @@ pub fn make_authority(hosts: &[Host], now: OffsetDateTime) -> Result<Pair, Certi
         .push(DnType::CommonName, format!("Hadada authority{title}"));
     params.not_before = now - CLOCK_SLACK;
     params.not_after = now + AUTHORITY_LIFE;
+    params.serial_number = Some(new_serial());
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let permitted = hosts.iter().map(|host| match host {
@@ -159,6 +160,15 @@ pub fn make_authority(hosts: &[Host], now: OffsetDateTime) -> Result<Pair, Certi
         certificate: certificate.pem(),
         key: key.serialize_pem(),
     })
+}
+
+/// A certificate's number, random (RFC 5280, section 4.1.2.2): the library's is made of the key, which a renewal keeps, and
+/// browsers refuse a second certificate of the same authority and number.
+pub fn new_serial() -> SerialNumber {
+    let mut bytes = *uuid::Uuid::new_v4().as_bytes();
+    // A positive number, and never a shorter one.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    SerialNumber::from_slice(&bytes)
 }
 
 /// Issues a certificate for `hosts`, over the key in PEM form given, or a new one. Keeping the key lets a renewal
@@ -193,6 +203,7 @@ pub fn issue(
     );
     params.not_before = now - CLOCK_SLACK;
     params.not_after = now + CERTIFICATE_LIFE;
+    params.serial_number = Some(new_serial());
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
@@ -333,6 +344,20 @@ mod tests {
                 .map(|name| name.parse().unwrap())
                 .collect::<Vec<_>>(),
         )
+    }
+
+    #[test]
+    fn a_renewed_certificate_has_another_number() {
+        let names = hosts(&["clinic.local"]);
+        let authority = make_authority(&names, NOW).unwrap();
+        let first = issue(&authority, &names, None, NOW).unwrap();
+        let second = issue(&authority, &names, Some(&first.key), NOW).unwrap();
+        let serial = |pair: &Pair| {
+            let (_, pem) = parse_x509_pem(pair.certificate.as_bytes()).unwrap();
+            pem.parse_x509().unwrap().raw_serial().to_vec()
+        };
+        assert_ne!(serial(&first), serial(&second));
+        assert_eq!(first.key, second.key);
     }
 
     /// What a client with the authority installed makes of the certificate.

@@ -83,12 +83,20 @@ impl Client {
         }
     }
 
-    pub(super) fn stranger(router: axum::Router) -> Self {
+    pub fn stranger(router: axum::Router) -> Self {
         Self {
             router,
             credentials: None,
             api: false,
             peer: [127, 0, 0, 1],
+        }
+    }
+
+    /// The same somebody with a cookie of another kind.
+    pub fn with_cookie(&self, cookie: &str) -> Self {
+        Self {
+            credentials: Some((header::COOKIE, cookie.to_owned())),
+            ..self.clone()
         }
     }
 

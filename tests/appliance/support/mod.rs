@@ -45,6 +45,7 @@ pub struct Clinic {
     pub folder: tempfile::TempDir,
     pub config: Config,
     offset: Arc<AtomicI64>,
+    _databases: Databases,
 }
 
 /// Tuesday 24 November 2026, 09:00 on the practice's clock.
@@ -80,9 +81,29 @@ pub async fn connect_as(role: &str, database: &str) -> PgConnection {
     PgConnection::connect_with(&options).await.unwrap()
 }
 
-impl Clinic {
+/// A box with empty databases, before anybody has set it up. Its databases go when it goes.
+pub struct Bare {
+    pub app: App,
+    pub router: axum::Router,
+    pub folder: tempfile::TempDir,
+    pub config: Config,
+    offset: Arc<AtomicI64>,
+    databases: Databases,
+}
+
+impl Bare {
     /// Starts with the clock at [`NOW`].
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Makes a practice.
+    pub async fn furnish(&self) -> Practice {
+        furnish(&self.app, "Practice", &["therapist", "admin"]).await
+    }
+
+    /// Starts with another configuration.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let name = format!("t_{}", uuid::Uuid::now_v7().simple());
         let prefix = std::env::var("HADADA_TEST_TEMPLATE").unwrap_or_else(|_| "hadada".into());
         let mut admin = connect_as("postgres", "postgres").await;
@@ -99,12 +120,16 @@ impl Clinic {
         }
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
+        for made in ["setup", "requests", "incoming"] {
+            std::fs::create_dir(file(made)).unwrap();
+        }
+        std::fs::write(file("ca.pem"), authority()).unwrap();
         for key in ["master.key", "recovery.pub", "audit.key"] {
             let mut bytes = [0_u8; 32];
             rand::fill(&mut bytes);
             std::fs::write(file(key), bytes).unwrap();
         }
-        let config = Config {
+        let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             host: "localhost".into(),
             postgres: sockets(),
@@ -123,13 +148,64 @@ impl Clinic {
                 .map_or_else(|| file("inference.sock"), PathBuf::from),
             admin_socket: file("admin.sock"),
             typeset: Some(programs().join("hadada-typeset")),
+            typeset_socket: None,
             demo: false,
+            tls12: false,
+            tls_authority: file("ca.pem"),
+            client_authority: None,
+            inference: toml::Table::new(),
+            remote_listen: ([127, 0, 0, 1], 0).into(),
+            update_incoming: file("incoming"),
+            setup_dir: file("setup"),
+            requests_dir: file("requests"),
+            facts_dir: file("facts"),
+            disk_full_mark: file("disk-full"),
+            erasure_register: file("erasures.jsonl"),
+            metrics_token: None,
+            the_box: toml::Table::new(),
         };
+        change(&mut config);
         let offset = Arc::new(AtomicI64::new(0));
         let steered = offset.clone();
         let clock =
             Clock::from_fn(move || NOW + Duration::milliseconds(steered.load(Ordering::Relaxed)));
         let app = hadada::lifecycle::assemble(config.clone(), clock).unwrap();
+        let router = hadada::app::router(app.clone());
+        let databases = Databases(name.clone(), format!("{name}_keys"));
+        Self {
+            app,
+            router,
+            folder,
+            config,
+            offset,
+            databases,
+        }
+    }
+
+    /// Nobody in particular.
+    pub fn stranger(&self) -> Client {
+        Client::stranger(self.router.clone())
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.offset.fetch_add(
+            i64::try_from(by.whole_milliseconds()).unwrap(),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+impl Clinic {
+    /// Starts with the clock at [`NOW`].
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts with another configuration.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let bare = Bare::start_with(change).await;
+        let app = bare.app;
         let practice = furnish(
             &app,
             "Rosebank Rehab",
@@ -137,15 +213,15 @@ impl Clinic {
         )
         .await;
         let elsewhere = furnish(&app, "Elsewhere Physio", &["other", "other-therapist"]).await;
-        let router = hadada::app::router(app.clone());
         Self {
             app,
-            router,
+            router: bare.router,
             practice,
             elsewhere,
-            folder,
-            config,
-            offset,
+            folder: bare.folder,
+            config: bare.config,
+            offset: bare.offset,
+            _databases: bare.databases,
         }
     }
 
@@ -264,12 +340,23 @@ impl Clinic {
     }
 }
 
-impl Drop for Clinic {
+/// The certificate of an authority, as PEM.
+fn authority() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "Hadada authority of localhost");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().pem()
+}
+
+/// Two databases that go when this goes.
+struct Databases(String, String);
+
+impl Drop for Databases {
     fn drop(&mut self) {
-        let (records, keys) = (
-            self.config.records_database.clone(),
-            self.config.keys_database.clone(),
-        );
+        let (records, keys) = (self.0.clone(), self.1.clone());
         // A thread of its own, because the test's runtime may be ending. What fails here goes with the cluster.
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -130,7 +130,7 @@ async function styles(fontUrls) {
 
 /** Page scripts as modules; what they share becomes lib.js. boot.js runs before the first paint and stands alone. */
 async function scripts() {
-  const pages = ['app', 'day', 'list', 'chart'].map((name) => path.join(here, `js/${name}.js`));
+  const pages = ['app', 'day', 'list', 'chart', 'plain'].map((name) => path.join(here, `js/${name}.js`));
   const result = await build({
     ...common,
     entryPoints: pages,

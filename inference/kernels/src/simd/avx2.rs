@@ -1,9 +1,6 @@
 //! AVX2 with FMA and F16C: two registers hold the sixteen lanes.
 
 use super::Simd;
-use crate::activations::Activations;
-use crate::matrix::{Matrix, TILE};
-use crate::product::tile_product;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -268,25 +265,6 @@ impl Simd for Avx2 {
             (one(sum.0, w.0), one(sum.1, w.1))
         }
     }
-
-    unsafe fn tile_product(
-        m: &Matrix,
-        tile: usize,
-        a: &Activations,
-        first: usize,
-        out: &mut [[f32; TILE]],
-    ) {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn run(
-            m: &Matrix,
-            tile: usize,
-            a: &Activations,
-            first: usize,
-            out: &mut [[f32; TILE]],
-        ) {
-            // SAFETY: passed on, with the instruction set on.
-            unsafe { tile_product::<Avx2>(m, tile, a, first, out) }
-        }
-        unsafe { run(m, tile, a, first, out) }
-    }
 }
+
+super::compiled!(Avx2, "avx2,fma,f16c");

@@ -1,9 +1,6 @@
 //! AVX-512 with VNNI: one register holds all sixteen lanes.
 
 use super::Simd;
-use crate::activations::Activations;
-use crate::matrix::{Matrix, TILE};
-use crate::product::tile_product;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -111,6 +108,40 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn sums(v: &[__m512; 16]) -> __m512 {
+        // Two vectors become one at each step, which holds the sums of their halves; the first lane of a quarter is that
+        // quarter's first vector, so they go in column by column.
+        unsafe {
+            let (mut eights, mut fours, mut twos) = ([v[0]; 8], [v[0]; 4], [v[0]; 2]);
+            for i in 0..8 {
+                let a = v[2 * i % 4 * 4 + i / 2];
+                let b = v[(2 * i + 1) % 4 * 4 + i / 2];
+                eights[i] = _mm512_add_ps(
+                    _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                    _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+                );
+            }
+            for i in 0..4 {
+                let (a, b) = (eights[2 * i], eights[2 * i + 1]);
+                fours[i] = _mm512_add_ps(
+                    _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
+                    _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b),
+                );
+            }
+            for i in 0..2 {
+                let (a, b) = (fours[2 * i], fours[2 * i + 1]);
+                twos[i] = _mm512_add_ps(
+                    _mm512_shuffle_ps::<0b01_00_01_00>(a, b),
+                    _mm512_shuffle_ps::<0b11_10_11_10>(a, b),
+                );
+            }
+            _mm512_add_ps(
+                _mm512_shuffle_ps::<0b10_00_10_00>(twos[0], twos[1]),
+                _mm512_shuffle_ps::<0b11_01_11_01>(twos[0], twos[1]),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn largest(a: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
     }
@@ -166,25 +197,9 @@ impl Simd for Avx512 {
     unsafe fn dot_wide(sum: __m512i, w: __m512i, activations: i32) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(activations)) }
     }
-
-    unsafe fn tile_product(
-        m: &Matrix,
-        tile: usize,
-        a: &Activations,
-        first: usize,
-        out: &mut [[f32; TILE]],
-    ) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-        unsafe fn run(
-            m: &Matrix,
-            tile: usize,
-            a: &Activations,
-            first: usize,
-            out: &mut [[f32; TILE]],
-        ) {
-            // SAFETY: passed on, with the instruction set on.
-            unsafe { tile_product::<Avx512>(m, tile, a, first, out) }
-        }
-        unsafe { run(m, tile, a, first, out) }
-    }
 }
+
+super::compiled!(
+    Avx512,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"
+);

@@ -4,6 +4,8 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
 
 use crate::activations::Activations;
@@ -50,6 +52,18 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn pow2(a: Self::F) -> Self::F;
     /// Sum of the lanes: halves are added until one is left.
     unsafe fn sum(a: Self::F) -> f32;
+    /// The sums of sixteen vectors, each as [`Simd::sum`] gives it.
+    #[inline(always)]
+    unsafe fn sums(v: &[Self::F; 16]) -> Self::F {
+        // SAFETY: the array has sixteen elements; the caller has the instruction set.
+        unsafe {
+            let mut out = [0.0; 16];
+            for i in 0..16 {
+                out[i] = Self::sum(v[i]);
+            }
+            Self::load(out.as_ptr())
+        }
+    }
     /// The largest lane.
     unsafe fn largest(a: Self::F) -> f32;
     /// Rounds to bytes, stores them, and gives their sum.
@@ -69,15 +83,6 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn dot_small(sum: Self::I, w: Self::B, activations: i32) -> Self::I;
     /// The same with weights up to 255.
     unsafe fn dot_wide(sum: Self::I, w: Self::B, activations: i32) -> Self::I;
-
-    /// [`crate::product::tile_product`], compiled once for the instruction set: it is large, and called from several places.
-    unsafe fn tile_product(
-        m: &Matrix,
-        tile: usize,
-        a: &Activations,
-        first: usize,
-        out: &mut [[f32; TILE]],
-    );
 
     /// A number rounded to half precision and back.
     #[inline(always)]
@@ -115,3 +120,46 @@ pub(crate) trait Simd: Copy + 'static {
         }
     }
 }
+
+/// An instruction set with [`crate::product::tile_product`] compiled once for it: that is large, and called from several
+/// places.
+pub(crate) trait Compiled: Simd {
+    /// As there.
+    unsafe fn tile_product(
+        m: &Matrix,
+        tile: usize,
+        a: &Activations,
+        first: usize,
+        out: &mut [[f32; TILE]],
+    );
+}
+
+/// Compiles it with these features on.
+macro_rules! compiled {
+    ($simd:ty $(, $features:literal)?) => {
+        impl crate::simd::Compiled for $simd {
+            unsafe fn tile_product(
+                m: &crate::matrix::Matrix,
+                tile: usize,
+                a: &crate::activations::Activations,
+                first: usize,
+                out: &mut [[f32; crate::matrix::TILE]],
+            ) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn run(
+                    m: &crate::matrix::Matrix,
+                    tile: usize,
+                    a: &crate::activations::Activations,
+                    first: usize,
+                    out: &mut [[f32; crate::matrix::TILE]],
+                ) {
+                    // SAFETY: passed on, with the instruction set on.
+                    unsafe { crate::product::tile_product::<$simd>(m, tile, a, first, out) }
+                }
+                // SAFETY: the trait's caller has the instruction set.
+                unsafe { run(m, tile, a, first, out) }
+            }
+        }
+    };
+}
+use compiled;

@@ -1,10 +1,7 @@
 //! Plain code: the reference, and what runs on a processor without the others.
 
 use super::Simd;
-use crate::activations::Activations;
 use crate::half;
-use crate::matrix::{Matrix, TILE};
-use crate::product::tile_product;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
@@ -172,15 +169,6 @@ impl Simd for Scalar {
         // SAFETY: no requirement of its own.
         unsafe { Self::dot_small(sum, w, activations) }
     }
-
-    unsafe fn tile_product(
-        m: &Matrix,
-        tile: usize,
-        a: &Activations,
-        first: usize,
-        out: &mut [[f32; TILE]],
-    ) {
-        // SAFETY: passed on; plain code runs everywhere.
-        unsafe { tile_product::<Scalar>(m, tile, a, first, out) }
-    }
 }
+
+super::compiled!(Scalar);

@@ -165,6 +165,7 @@ impl Checked {
             stop,
             format,
             ignore_eos,
+            stream,
             ..
         } = self;
         Generate {
@@ -177,6 +178,7 @@ impl Checked {
             format,
             logprobs,
             ignore_eos,
+            stream,
         }
     }
 }

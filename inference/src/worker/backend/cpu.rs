@@ -38,6 +38,12 @@ struct Layer {
     inner_forms: Forms,
 }
 
+/// Says that a layer's first product comes next: query, key and value in one, or in turn where something is added to each.
+fn announce_inputs(cpu: &mut Cpu, layer: &Layer, biases: bool) {
+    let inputs = [&layer.query.matrix, &layer.key.matrix, &layer.value.matrix];
+    cpu.announce(if biases { &inputs[..1] } else { &inputs });
+}
+
 /// A matrix with what is added to its product, if anything is.
 struct Projection {
     matrix: Matrix,
@@ -300,6 +306,7 @@ impl Backend for CpuBackend {
         let (query_width, kv_width) = (self.config.query_width(), self.config.kv_width());
         let kv = self.kv;
         let count = rows.len();
+        let output = self.output.as_ref().unwrap_or(&self.embedding);
         let cpu = &mut self.cpu;
         let s = &mut self.scratch;
         let [x, query, key, value, attended, gated] = [
@@ -333,7 +340,6 @@ impl Backend for CpuBackend {
             rows.iter().flat_map(|r| rope.angles(r.position)),
         );
         for (i, layer) in self.layers.iter().enumerate() {
-            crate::worker::alive::step();
             cpu.normalise(
                 x,
                 &layer.attention_norm,
@@ -341,16 +347,19 @@ impl Backend for CpuBackend {
                 layer.input_forms,
                 &mut s.rounded,
             );
+            // Before each product, what comes after it.
             if self.config.biases {
-                for (projection, out) in [
-                    (&layer.query, &mut *query),
-                    (&layer.key, &mut *key),
-                    (&layer.value, &mut *value),
+                for (projection, out, next) in [
+                    (&layer.query, &mut *query, &layer.key.matrix),
+                    (&layer.key, &mut *key, &layer.value.matrix),
+                    (&layer.value, &mut *value, &layer.out),
                 ] {
+                    cpu.announce(&[next]);
                     begin(projection, out);
                     cpu.multiply_add(&s.rounded, &projection.matrix, out);
                 }
             } else {
+                cpu.announce(&[&layer.out]);
                 cpu.multiply(
                     &s.rounded,
                     &mut [
@@ -363,6 +372,7 @@ impl Backend for CpuBackend {
             cpu.remember(&mut self.cache, &kv, i, &places, &s.rotation, key, value);
             cpu.attend(&self.cache, &kv, i, &places, &s.rotation, query, attended);
             cpu.round(attended, query_width, layer.out.forms(), &mut s.rounded);
+            cpu.announce_gated(&layer.gate, &layer.up);
             cpu.multiply_add(&s.rounded, &layer.out, x);
             cpu.normalise(
                 x,
@@ -371,8 +381,13 @@ impl Backend for CpuBackend {
                 layer.inner_forms,
                 &mut s.rounded,
             );
+            cpu.announce(&[&layer.down]);
             cpu.gated(&s.rounded, &layer.gate, &layer.up, gated);
             cpu.round(gated, inner, layer.down.forms(), &mut s.inner_rounded);
+            match self.layers.get(i + 1) {
+                Some(next) => announce_inputs(cpu, next, self.config.biases),
+                None => cpu.announce(&[output]),
+            }
             cpu.multiply_add(&s.inner_rounded, &layer.down, x);
         }
         s.wanted.clear();
@@ -386,7 +401,6 @@ impl Backend for CpuBackend {
             s.logits.resize(length, 0.0);
         }
         if length > 0 {
-            let output = self.output.as_ref().unwrap_or(&self.embedding);
             cpu.normalise(
                 &s.wanted,
                 &self.output_norm,
@@ -394,6 +408,10 @@ impl Backend for CpuBackend {
                 output.forms(),
                 &mut s.rounded,
             );
+            // The next pass begins anew.
+            if let Some(first) = self.layers.first() {
+                announce_inputs(cpu, first, self.config.biases);
+            }
             cpu.multiply(&s.rounded, &mut [(output, &mut s.logits[..length])]);
         }
         Ok(&mut s.logits[..length])

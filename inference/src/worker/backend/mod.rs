@@ -1,6 +1,8 @@
 //! What runs a model. A backend owns the weights and the keys and values; the engine decides which rows it computes.
 
 pub mod cpu;
+#[cfg(test)]
+mod cpu_tests;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 #[cfg(any(test, feature = "cuda"))]

@@ -14,6 +14,7 @@ use super::{folder_of, purpose_name, registry};
 use crate::commands::Outcome;
 use crate::files;
 use crate::place::Place;
+use crate::secrets::{self, MODELS_KEY};
 
 /// The name of this box's own key among those that are trusted.
 const OWN_KEY: &str = "box.pub";
@@ -184,16 +185,20 @@ fn put(
 
 /// This box's own key for models, made when it is first needed; its public half becomes a trusted one.
 fn own_key(place: &Place, registry: &Registry) -> Result<SigningKey> {
-    let path = place.models_key();
-    let secret = match files::read_key(&path)? {
-        Some(secret) => Zeroizing::new(secret),
+    let secret = match secrets::read(place, MODELS_KEY)? {
+        Some(_) => secrets::key(place, MODELS_KEY)?,
         None => {
             let mut secret = Zeroizing::new([0; 32]);
             getrandom::fill(&mut *secret)
                 .map_err(|error| anyhow!("this machine gives no random numbers: {error}"))?;
-            files::make_folder(&place.keys(), 0o700)?;
-            files::create(&path, 0o600, &*secret)?;
-            println!("made   this box's key for models: {}", path.display());
+            if !place.is_installed() {
+                files::make_folder(&place.keys(), 0o700)?;
+            }
+            secrets::create(place, MODELS_KEY, &*secret)?;
+            println!(
+                "made   this box's key for models: {}",
+                secrets::path(place, MODELS_KEY).display()
+            );
             secret
         }
     };
