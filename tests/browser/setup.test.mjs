@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { launch, until, violations, weekday, window } from './support.mjs';
+import { launch, resize, until, violations, weekday, window } from './support.mjs';
 
 const demo = process.env.DEMO_DIR;
 const groups = 'AAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGG-HHHH-JJJJ-KKKK-MMMM-NNNN-PPPP-QQQQ'.split('-');
@@ -80,8 +80,7 @@ const visitor = async () => window(await browser.newContext({ ignoreHTTPSErrors:
 /** Looks at the page as it is, at three widths. */
 async function look(page, what) {
   for (const width of [1440, 1024, 390]) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.evaluate(() => document.fonts.ready);
+    await resize(page, width);
     assert.deepEqual(await violations(page), [], `${what}, ${width} px`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
     assert.ok(!wide, `${what} scrolls sideways at ${width} px`);
@@ -254,7 +253,7 @@ test('the practice that the wizard made is filled with the keyboard until its fi
   const person = { family_name: 'Khumalo', given_name: 'Thandiwe', birth_date: '1992-03-14', sex: 'female', identity: { kind: 'none' } };
   const added = await lerato.request.post(`${base}/api/v1/patients`, { data: person });
   assert.equal(added.status(), 201, await added.text());
-  await lerato.setViewportSize({ width: 1440, height: 900 });
+  await resize(lerato, 1440);
   await lerato.goto(`${base}/day?date=${weekday(1)}`);
   await lerato.keyboard.press('n');
   const dialog = lerato.locator('#dialog');

@@ -224,8 +224,21 @@ next visit Friday`;
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
+/** Gives the page another size, and waits until it is laid out and painted so: axe compares boxes, and would mix old ones with new. */
+export async function resize(page, width, height = 900) {
+  await page.setViewportSize({ width, height });
+  await until(() => page.evaluate((wide) => innerWidth === wide, width), `the page is ${width} px wide`);
+  await painted(page);
+}
+
+const painted = (page) => page.evaluate(async () => {
+  await document.fonts.ready;
+  for (let frames = 0; frames < 2; frames += 1) await new Promise((next) => { requestAnimationFrame(next); });
+});
+
 /** What axe finds wrong with the page, a line each. */
 export async function violations(page) {
+  await painted(page);
   // As a script of the page's own world, which the security policy does not bind.
   await page.evaluate(axe);
   return page.evaluate(async () => {
