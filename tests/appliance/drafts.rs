@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::encounters::Open;
-use crate::support::programs;
+use crate::support::{Open, programs};
 
 /// A physiotherapist's rough lines, about 300 words.
 const ROUGH: &str = "\

@@ -1,38 +1,33 @@
 //! A clinic for a test: two practices in databases of their own, and clients that are signed in.
 
 mod client;
+mod furnished;
+mod practice;
+mod visit;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hadada::accounts::{NewUser, create_user, hash_password};
 use hadada::clock::Clock;
 use hadada::config::Config;
 use hadada::db::{Action, Actor, AuditEvent, PracticeTx};
-use hadada::ids::{PatientId, PracticeId, PractitionerId, RoomId, SessionTypeId, UserId};
-use hadada::web::{App, Role, token_hash};
+use hadada::ids::PatientId;
+use hadada::web::{App, token_hash};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 pub use client::{Client, Reply};
+pub use furnished::Furnished;
+pub use practice::Practice;
+use practice::furnish;
+pub use visit::{Open, booking_in};
 
 /// The password of every user of the test practices.
 pub const PASSWORD: &str = "correct horse battery";
-
-/// A practice and the people in it.
-#[derive(Clone, Debug)]
-pub struct Practice {
-    pub id: PracticeId,
-    pub physio: PractitionerId,
-    pub occupational: PractitionerId,
-    pub room: RoomId,
-    pub session_type: SessionTypeId,
-    pub class_type: SessionTypeId,
-    pub admin: UserId,
-}
 
 /// A running clinic. Its databases go when it goes.
 pub struct Clinic {
@@ -381,140 +376,6 @@ impl Drop for Databases {
     }
 }
 
-/// Makes a practice with practitioners, hours, session types and users.
-async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
-    let id = PracticeId::random();
-    app.keys.create_practice(id).await.unwrap();
-    let actor = Actor::system(id, "test");
-    let mut tx = PracticeTx::open_with(
-        &app.db,
-        &actor,
-        app.clock.now(),
-        AuditEvent::new(Action::Create, "Organization"),
-    )
-    .await
-    .unwrap();
-    sqlx::query("INSERT INTO practices (practice_id, name, bhf_number, vat_number) VALUES ($1, $2, '0123456', '4123456789')")
-        .bind(id)
-        .bind(name)
-        .execute(tx.conn())
-        .await
-        .unwrap();
-    for counter in ["patient_counters", "invoice_counters"] {
-        let statement = format!("INSERT INTO {counter} (practice_id) VALUES ($1)");
-        sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(id)
-            .execute(tx.conn())
-            .await
-            .unwrap();
-    }
-    let room = RoomId::random();
-    sqlx::query("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')")
-        .bind(id)
-        .bind(room)
-        .execute(tx.conn())
-        .await
-        .unwrap();
-    let mut practitioners = Vec::new();
-    for (position, (given, family, discipline, room)) in [
-        ("Naledi", "Mokoena", "physiotherapy", Some(room)),
-        ("Ayesha", "Patel", "occupational-therapy", None),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let practitioner = PractitionerId::random();
-        sqlx::query(
-            "INSERT INTO practitioners (practice_id, id, given_name, family_name, discipline, hpcsa_number, room_id, position)
-             VALUES ($1, $2, $3, $4, $5, 'PT 0012345', $6, $7)",
-        )
-        .bind(id)
-        .bind(practitioner)
-        .bind(given)
-        .bind(family)
-        .bind(discipline)
-        .bind(room)
-        .bind(i32::try_from(position).unwrap())
-        .execute(tx.conn())
-        .await
-        .unwrap();
-        sqlx::query(
-            "INSERT INTO working_hours (practice_id, practitioner_id, weekday, starts, ends)
-             SELECT $1, $2, d, '07:30', '16:30' FROM generate_series(1, 5) d",
-        )
-        .bind(id)
-        .bind(practitioner)
-        .execute(tx.conn())
-        .await
-        .unwrap();
-        practitioners.push(practitioner);
-    }
-    let (session_type, class_type) = (SessionTypeId::random(), SessionTypeId::random());
-    for (type_id, code, title, minutes, price, capacity) in [
-        (
-            session_type,
-            "physio-45",
-            "Physiotherapy session",
-            45,
-            "650.00",
-            1,
-        ),
-        (class_type, "back-class", "Back care class", 60, "120.00", 8),
-    ] {
-        sqlx::query(
-            "INSERT INTO session_types (practice_id, id, code, name, discipline, duration_minutes, price, tariff_code, capacity)
-             VALUES ($1, $2, $3, $4, 'physiotherapy', $5, $6::numeric, '72302', $7)",
-        )
-        .bind(id)
-        .bind(type_id)
-        .bind(code)
-        .bind(title)
-        .bind(minutes)
-        .bind(price)
-        .bind(capacity)
-        .execute(tx.conn())
-        .await
-        .unwrap();
-    }
-    let password_hash = hash_password(PASSWORD).unwrap();
-    let mut admin = None;
-    for username in users {
-        let (role, practitioner, display_name) = match *username {
-            "naledi" => (Role::Practitioner, Some(practitioners[0]), "Naledi Mokoena"),
-            "ayesha" => (Role::Practitioner, Some(practitioners[1]), "Ayesha Patel"),
-            "other-therapist" => (
-                Role::Practitioner,
-                Some(practitioners[0]),
-                "Other Therapist",
-            ),
-            "reception" => (Role::Receptionist, None, "Zinhle Maseko"),
-            "billing" => (Role::Billing, None, "Bongi Khumalo"),
-            _ => (Role::Admin, None, "Practice Admin"),
-        };
-        let user = NewUser {
-            username,
-            display_name,
-            role,
-            practitioner,
-            password_hash: &password_hash,
-        };
-        let user_id = create_user(tx.conn(), id, &user).await.unwrap();
-        if role == Role::Admin {
-            admin = Some(user_id);
-        }
-    }
-    tx.commit().await.unwrap();
-    Practice {
-        id,
-        physio: practitioners[0],
-        occupational: practitioners[1],
-        room,
-        session_type,
-        class_type,
-        admin: admin.unwrap(),
-    }
-}
-
 /// A pool of connections that see no practice, as the web app's role.
 pub async fn unscoped(clinic: &Clinic) -> PgPool {
     let options = PgConnectOptions::new()
@@ -526,4 +387,27 @@ pub async fn unscoped(clinic: &Clinic) -> PgPool {
         .connect_with(options)
         .await
         .unwrap()
+}
+
+/// Rows of every table that holds what somebody entered. The log of who did what grows with every look; drafts note their
+/// failures.
+pub async fn rows(db: &mut PgConnection) -> BTreeMap<String, i64> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+         AND relname NOT LIKE 'audit%' AND relname NOT IN ('_sqlx_migrations', 'sessions', 'api_tokens', 'drafts') ORDER BY relname",
+    )
+    .fetch_all(&mut *db)
+    .await
+    .unwrap();
+    let sums = tables
+        .iter()
+        .map(|t| format!("SELECT '{t}', count(*) FROM {t}"))
+        .collect::<Vec<_>>()
+        .join(" UNION ALL ");
+    sqlx::query_as::<_, (String, i64)>(sqlx::AssertSqlSafe(sums))
+        .fetch_all(db)
+        .await
+        .unwrap()
+        .into_iter()
+        .collect()
 }
