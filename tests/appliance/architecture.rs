@@ -2,16 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
-    }
-}
+use crate::support::sources;
 
 /// The `crate::…` paths that a file names, in `use` lines and in its code.
 fn crate_paths(text: &str) -> Vec<Vec<String>> {
@@ -58,10 +49,8 @@ fn imports_run_one_way() {
         .collect();
     assert!(order.len() > 10);
     let rank = |name: &str| order.iter().position(|o| *o == name);
-    let mut files = Vec::new();
-    sources(&src, &mut files);
     let mut wrong = Vec::new();
-    for file in files {
+    for file in sources(&src) {
         let relative = file
             .strip_prefix(&src)
             .unwrap()
@@ -87,9 +76,7 @@ fn imports_run_one_way() {
 #[test]
 fn only_the_clock_asks_the_system_for_the_time() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
-    for file in files.iter().filter(|f| !f.ends_with("clock.rs")) {
+    for file in sources(&src).iter().filter(|f| !f.ends_with("clock.rs")) {
         let text = std::fs::read_to_string(file).unwrap();
         for word in [
             "now_utc(",
@@ -113,9 +100,7 @@ fn forgotten(folder: &Path, root: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            let mut inside = Vec::new();
-            sources(&path, &mut inside);
-            if inside.is_empty() {
+            if sources(&path).is_empty() {
                 continue;
             }
             forgotten(&path, "mod.rs", found);

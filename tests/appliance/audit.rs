@@ -6,7 +6,7 @@ use hadada_audit_log::{Anchor, Finding, Head, Report, Verifier};
 use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
-use crate::support::Clinic;
+use crate::support::{Clinic, sql_state};
 
 async fn sealer(clinic: &Clinic) -> Sealer {
     Sealer::load(
@@ -409,14 +409,7 @@ async fn the_web_role_can_neither_change_nor_remove_events() {
     ] {
         let mut tx = clinic.tx().await;
         let refused = tx.conn().execute(statement).await.unwrap_err();
-        assert_eq!(
-            refused
-                .as_database_error()
-                .and_then(|e| e.code())
-                .as_deref(),
-            Some("42501"),
-            "{statement}"
-        );
+        assert_eq!(sql_state(&refused), "42501", "{statement}");
     }
 }
 

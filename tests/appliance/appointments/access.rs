@@ -1,17 +1,14 @@
 //! Whose diary it is, and the log of who looked at it.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{DAY, book, booking, count, text};
+use super::{DAY, book, booking, count, desk, text};
 use crate::support::Clinic;
 
 #[tokio::test]
 async fn other_practices_do_not_exist() {
     let clinic = Clinic::start().await;
-    let (program, reception) = (
-        clinic.program("reception").await,
-        clinic.login("reception").await,
-    );
+    let (program, reception) = desk(&clinic).await;
     let (other, other_program) = (clinic.login("other").await, clinic.program("other").await);
     let patient = clinic.patient("Khumalo", "Thandiwe").await;
     let id = text(&book(&clinic, &program, patient, "10:00").await["id"]).to_owned();
@@ -45,24 +42,16 @@ async fn other_practices_do_not_exist() {
     }
     assert_eq!(
         other_program
-            .get(&format!("/api/v1/appointments?date={DAY}"))
-            .await
-            .expect(200)
-            .json()["items"],
+            .read(&format!("/api/v1/appointments?date={DAY}"))
+            .await["items"],
         json!([])
     );
-    let seen = other
-        .get(&format!("/day?date={DAY}"))
-        .await
-        .expect(200)
-        .text();
+    let seen = other.page(&format!("/day?date={DAY}")).await;
     assert!(!seen.contains("Khumalo"));
     assert!(
         reception
-            .get(&format!("/day?date={DAY}"))
+            .page(&format!("/day?date={DAY}"))
             .await
-            .expect(200)
-            .text()
             .contains("<b>Khumalo</b>, Thandiwe")
     );
 
@@ -104,11 +93,7 @@ async fn looking_at_the_diary_is_in_the_audit_log() {
     let patient = clinic.patient("Khumalo", "Thandiwe").await;
     book(&clinic, &program, patient, "10:00").await;
     let before = clinic.audited(patient).await.len();
-    let page = billing
-        .get(&format!("/day?date={DAY}"))
-        .await
-        .expect(200)
-        .text();
+    let page = billing.page(&format!("/day?date={DAY}")).await;
     assert!(
         page.contains("<b>Khumalo</b>, Thandiwe")
             && !page.contains("New appointment</span></button>")
@@ -134,14 +119,6 @@ async fn looking_at_the_diary_is_in_the_audit_log() {
     let mut db = clinic.superuser().await;
     let (id, change): (uuid::Uuid, Vec<u8>) =
         sqlx::query_as("SELECT entity_id, change FROM audit_events WHERE patient_id = $1 AND action = 'create' AND change IS NOT NULL").bind(patient).fetch_one(&mut db).await.unwrap();
-    let key = clinic
-        .app
-        .keys
-        .patient(clinic.practice.id, patient)
-        .await
-        .unwrap();
-    let change: Value = key
-        .open_json(hadada::keys::Place::new("audit_events.change", id), &change)
-        .unwrap();
+    let change = clinic.open_change(patient, id, &change).await;
     assert_eq!(change["new"]["start"], "2026-11-24T10:00:00+02:00");
 }

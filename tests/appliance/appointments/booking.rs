@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DAY, book, booking, count, text};
+use super::{DAY, book, booking, clash, count, desk, text, two_patients};
 use crate::support::Clinic;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -136,20 +136,13 @@ async fn a_form_sent_twice_makes_one_booking() {
 async fn a_room_and_a_patient_are_not_booked_twice_either() {
     let clinic = Clinic::start().await;
     let program = clinic.program("reception").await;
-    let (thandiwe, gert) = (
-        clinic.patient("Khumalo", "Thandiwe").await,
-        clinic.patient("Pretorius", "Gert").await,
-    );
+    let (thandiwe, gert) = two_patients(&clinic).await;
     book(&clinic, &program, thandiwe, "10:00").await;
     let mut elsewhere = booking(&clinic, thandiwe, "10:30");
     elsewhere["practitioner_id"] = json!(clinic.practice.occupational);
-    let reply = program
-        .post_json("/api/v1/appointments", &elsewhere)
-        .await
-        .expect(409)
-        .json();
+    let refused = clash(&program, &elsewhere).await;
     assert_eq!(
-        reply["detail"],
+        refused,
         "Khumalo, Thandiwe is already booked 10:00 to 10:45 with Naledi Mokoena. Choose another time."
     );
 
@@ -163,13 +156,9 @@ async fn a_room_and_a_patient_are_not_booked_twice_either() {
         .unwrap();
     let mut elsewhere = booking(&clinic, gert, "10:30");
     elsewhere["practitioner_id"] = json!(clinic.practice.occupational);
-    let reply = program
-        .post_json("/api/v1/appointments", &elsewhere)
-        .await
-        .expect(409)
-        .json();
+    let refused = clash(&program, &elsewhere).await;
     assert_eq!(
-        reply["detail"],
+        refused,
         "Room 1 is taken 10:00 to 10:45 by Naledi Mokoena. Choose another time."
     );
     book(&clinic, &program, gert, "10:45").await;
@@ -178,10 +167,7 @@ async fn a_room_and_a_patient_are_not_booked_twice_either() {
 #[tokio::test]
 async fn blocked_time_is_taken_and_can_be_opened() {
     let clinic = Clinic::start().await;
-    let (program, reception) = (
-        clinic.program("reception").await,
-        clinic.login("reception").await,
-    );
+    let (program, reception) = desk(&clinic).await;
     let patient = clinic.patient("Khumalo", "Thandiwe").await;
     let practitioner = clinic.practice.physio.to_string();
     let form = [
@@ -197,13 +183,9 @@ async fn blocked_time_is_taken_and_can_be_opened() {
         .expect(201)
         .text();
     let id = &block.split("data-id=\"").nth(1).unwrap()[..36];
-    let clash = program
-        .post_json("/api/v1/appointments", &booking(&clinic, patient, "11:30"))
-        .await
-        .expect(409)
-        .json();
+    let refused = clash(&program, &booking(&clinic, patient, "11:30")).await;
     assert_eq!(
-        clash["detail"],
+        refused,
         "Naledi Mokoena is not available 12:00 to 13:00: Lunch. Choose another time."
     );
     reception

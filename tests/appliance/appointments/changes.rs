@@ -3,20 +3,14 @@
 use serde_json::json;
 use time::Duration;
 
-use super::{DAY, book, text};
+use super::{DAY, book, desk, text, two_patients};
 use crate::support::Clinic;
 
 #[tokio::test]
 async fn a_move_is_checked_counted_and_undone() {
     let clinic = Clinic::start().await;
-    let (program, reception) = (
-        clinic.program("reception").await,
-        clinic.login("reception").await,
-    );
-    let (thandiwe, gert) = (
-        clinic.patient("Khumalo", "Thandiwe").await,
-        clinic.patient("Pretorius", "Gert").await,
-    );
+    let (program, reception) = desk(&clinic).await;
+    let (thandiwe, gert) = two_patients(&clinic).await;
     let moving = book(&clinic, &program, thandiwe, "10:00").await;
     book(&clinic, &program, gert, "11:00").await;
     let url = format!("/appointments/{}/move", text(&moving["id"]));
@@ -91,10 +85,8 @@ async fn a_move_is_checked_counted_and_undone() {
             .contains("is over")
     );
     let now = program
-        .get(&format!("/api/v1/appointments/{}", text(&moving["id"])))
-        .await
-        .expect(200)
-        .json();
+        .read(&format!("/api/v1/appointments/{}", text(&moving["id"])))
+        .await;
     assert_eq!(
         (&now["start"], &now["version"]),
         (&json!("2026-11-24T10:00:00+02:00"), &json!(3)),
@@ -124,10 +116,7 @@ fn json_accepting(url: &str, fields: &[(String, String)]) -> http::Request<axum:
 #[tokio::test]
 async fn a_visit_goes_through_its_states_and_a_slip_is_undone() {
     let clinic = Clinic::start().await;
-    let (program, reception) = (
-        clinic.program("reception").await,
-        clinic.login("reception").await,
-    );
+    let (program, reception) = desk(&clinic).await;
     let patient = clinic.patient("Khumalo", "Thandiwe").await;
     let id = text(&book(&clinic, &program, patient, "10:00").await["id"]).to_owned();
     let url = format!("/appointments/{id}/status");
@@ -147,11 +136,7 @@ async fn a_visit_goes_through_its_states_and_a_slip_is_undone() {
     to("no-show", 1).await.expect(409);
     let arrived = to("arrived", 1).await.expect(200).text();
     assert!(arrived.contains("Arrived just now"), "{arrived}");
-    let panels = reception
-        .get(&format!("/day/panels?date={DAY}"))
-        .await
-        .expect(200)
-        .text();
+    let panels = reception.page(&format!("/day/panels?date={DAY}")).await;
     assert!(
         panels.contains("10:00 Naledi Mokoena"),
         "in the waiting room: {panels}"
@@ -181,14 +166,8 @@ async fn a_visit_goes_through_its_states_and_a_slip_is_undone() {
 #[tokio::test]
 async fn a_cancelled_time_is_free_and_taken_back_only_while_it_is() {
     let clinic = Clinic::start().await;
-    let (program, reception) = (
-        clinic.program("reception").await,
-        clinic.login("reception").await,
-    );
-    let (thandiwe, gert) = (
-        clinic.patient("Khumalo", "Thandiwe").await,
-        clinic.patient("Pretorius", "Gert").await,
-    );
+    let (program, reception) = desk(&clinic).await;
+    let (thandiwe, gert) = two_patients(&clinic).await;
     let id = text(&book(&clinic, &program, thandiwe, "10:00").await["id"]).to_owned();
     let url = format!("/appointments/{id}/status");
     reception
@@ -202,11 +181,7 @@ async fn a_cancelled_time_is_free_and_taken_back_only_while_it_is() {
         )
         .await
         .expect(200);
-    let now = program
-        .get(&format!("/api/v1/appointments/{id}"))
-        .await
-        .expect(200)
-        .json();
+    let now = program.read(&format!("/api/v1/appointments/{id}")).await;
     assert_eq!(
         (&now["status"], &now["cancel_reason"]),
         (&json!("cancelled"), &json!("Patient is ill"))

@@ -2,16 +2,13 @@
 
 use serde_json::json;
 
-use super::{DAY, booking, text};
+use super::{DAY, booking, clash, desk, text};
 use crate::support::Clinic;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_class_of_eight_takes_eight() {
     let clinic = Clinic::start().await;
-    let (program, reception) = (
-        clinic.program("reception").await,
-        clinic.login("reception").await,
-    );
+    let (program, reception) = desk(&clinic).await;
     let class = json!({ "practitioner_id": clinic.practice.physio, "start": format!("{DAY}T14:00:00+02:00"), "session_type": "back-class" });
     let class = program
         .post_json("/api/v1/appointments", &class)
@@ -70,14 +67,10 @@ async fn a_class_of_eight_takes_eight() {
     assert!(twice.contains("in the class already"), "{twice}");
     let mut visit = booking(&clinic, added[1], "14:30");
     visit["practitioner_id"] = json!(clinic.practice.occupational);
-    let clash = program
-        .post_json("/api/v1/appointments", &visit)
-        .await
-        .expect(409)
-        .json();
+    let refused = clash(&program, &visit).await;
     assert!(
-        text(&clash["detail"]).contains("already booked 14:00 to 15:00"),
-        "{clash}"
+        refused.contains("already booked 14:00 to 15:00"),
+        "{refused}"
     );
     let came = reception
         .post_form(&url, &[("action", "came"), ("patient_id", &again)])
@@ -86,10 +79,8 @@ async fn a_class_of_eight_takes_eight() {
         .text();
     assert!(came.contains("Came"));
     let now = program
-        .get(&format!("/api/v1/appointments/{}", text(&class["id"])))
-        .await
-        .expect(200)
-        .json();
+        .read(&format!("/api/v1/appointments/{}", text(&class["id"])))
+        .await;
     let people = now["patients"].as_array().unwrap();
     assert_eq!(people.len(), 7);
     assert_eq!(people.iter().filter(|p| p["attended"] == true).count(), 1);

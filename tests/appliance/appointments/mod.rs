@@ -33,6 +33,27 @@ async fn book(clinic: &Clinic, client: &Client, patient: PatientId, start: &str)
         .json()
 }
 
+/// Why a booking clashes with another.
+async fn clash(client: &Client, body: &Value) -> String {
+    let reply = client.post_json("/api/v1/appointments", body).await;
+    text(&reply.expect(409).json()["detail"]).to_owned()
+}
+
+/// Reception over the API, and in a browser.
+async fn desk(clinic: &Clinic) -> (Client, Client) {
+    (
+        clinic.program("reception").await,
+        clinic.login("reception").await,
+    )
+}
+
+async fn two_patients(clinic: &Clinic) -> (PatientId, PatientId) {
+    (
+        clinic.patient("Khumalo", "Thandiwe").await,
+        clinic.patient("Pretorius", "Gert").await,
+    )
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }

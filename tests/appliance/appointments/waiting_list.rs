@@ -20,11 +20,7 @@ async fn the_waiting_list_offers_what_fits_and_books_it_once() {
         .post_form("/waiting-list", &form)
         .await
         .expect(201);
-    let panels = reception
-        .get(&format!("/day/panels?date={DAY}"))
-        .await
-        .expect(200)
-        .text();
+    let panels = reception.page(&format!("/day/panels?date={DAY}")).await;
     assert!(panels.contains("Offer 09:00 Naledi"), "{panels}");
     assert!(
         panels.contains("Before 12:00, any physiotherapist"),
@@ -62,11 +58,7 @@ async fn the_waiting_list_offers_what_fits_and_books_it_once() {
         )
         .await
         .expect(200);
-    let panels = reception
-        .get(&format!("/day/panels?date={DAY}"))
-        .await
-        .expect(200)
-        .text();
+    let panels = reception.page(&format!("/day/panels?date={DAY}")).await;
     assert!(panels.contains("Offer 09:00 Naledi"), "{panels}");
     reception
         .post_form(&format!("/waiting-list/{entry}/remove"), &[])

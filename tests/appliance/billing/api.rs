@@ -42,7 +42,7 @@ async fn the_api_invoices_a_booking_with_lines_of_its_own() {
         (body["status"].as_str(), body["balance"].as_str()),
         (Some("unpaid"), Some("747.50"))
     );
-    assert_eq!(api.get(&location).await.expect(200).json(), body);
+    assert_eq!(api.read(&location).await, body);
     let again = api
         .post_json("/api/v1/invoices", &json!({ "encounter_id": encounter }))
         .await

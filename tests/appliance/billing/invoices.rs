@@ -14,13 +14,13 @@ async fn a_visit_becomes_an_invoice_with_its_price_vat_and_number() {
     let encounter = visit(&clinic, patient).await;
     let reception = clinic.login("reception").await;
 
-    let list = reception.get("/invoices").await.expect(200).text();
+    let list = reception.page("/invoices").await;
     assert!(
         list.contains(&encounter.to_string()) && words(&list).contains("R 747,50"),
         "the visit waits for its invoice, with VAT"
     );
     let path = invoice(&reception, encounter).await;
-    let page = words(&reception.get(&path).await.expect(200).text());
+    let page = words(&reception.page(&path).await);
     for expected in [
         "Tax invoice INV-000001",
         "Physiotherapy session",
@@ -35,7 +35,7 @@ async fn a_visit_becomes_an_invoice_with_its_price_vat_and_number() {
     ] {
         assert!(page.contains(expected), "{expected} is not on {page}");
     }
-    let list = reception.get("/invoices").await.expect(200).text();
+    let list = reception.page("/invoices").await;
     assert!(!list.contains(&encounter.to_string()), "it waits no longer");
     assert_eq!(
         clinic.audited(patient).await,
@@ -154,10 +154,8 @@ async fn a_practice_that_is_no_vat_vendor_charges_none() {
     let page = clinic
         .login("billing")
         .await
-        .get(&format!("/invoices/{}", reply["id"].as_str().unwrap()))
-        .await
-        .expect(200)
-        .text();
+        .page(&format!("/invoices/{}", reply["id"].as_str().unwrap()))
+        .await;
     assert!(
         !page.contains("Tax invoice"),
         "only a vendor may call it a tax invoice"

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{invoice, pay, visit, visit_in, words};
+use super::{any_invoice, invoice, pay, visit, visit_in, words};
 use crate::support::Clinic;
 
 #[tokio::test]
@@ -17,13 +17,7 @@ async fn the_list_finds_by_number_and_name_filters_and_adds_up() {
         .await
         .expect(303);
     let seen = async |query: &str| {
-        let page = words(
-            &billing
-                .get(&format!("/invoices{query}"))
-                .await
-                .expect(200)
-                .text(),
-        );
+        let page = words(&billing.page(&format!("/invoices{query}")).await);
         (page.contains("INV-000001"), page.contains("INV-000002"))
     };
     assert_eq!(seen("").await, (true, true));
@@ -33,7 +27,7 @@ async fn the_list_finds_by_number_and_name_filters_and_adds_up() {
     assert_eq!(seen("?status=unpaid").await, (false, true));
     assert_eq!(seen("?status=part").await, (false, false));
     assert_eq!(seen("?q=zzzzzz").await, (false, false));
-    let all = words(&billing.get("/invoices").await.expect(200).text());
+    let all = words(&billing.page("/invoices").await);
     assert!(
         all.contains("2 invoices") && all.contains("R 1 495,00"),
         "{all}"
@@ -52,25 +46,11 @@ async fn a_long_list_goes_on_without_repeating() {
             .await
             .expect(201);
     }
-    let (mut found, mut query) = (Vec::new(), String::new());
-    loop {
-        let page = api
-            .get(&format!("/api/v1/invoices?limit=3{query}"))
-            .await
-            .expect(200)
-            .json();
-        found.extend(
-            page["items"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|i| i["number_text"].as_str().unwrap().to_owned()),
-        );
-        match page["next"].as_str() {
-            Some(next) => query = format!("&cursor={next}"),
-            None => break,
-        }
-    }
+    let invoices = api.all("/api/v1/invoices?limit=3").await;
+    let found: Vec<&str> = invoices
+        .iter()
+        .map(|i| i["number_text"].as_str().unwrap())
+        .collect();
     assert_eq!(
         found,
         (1..=7)
@@ -93,11 +73,7 @@ async fn another_practice_finds_nothing_where_the_owner_does() {
         clinic.patient("Naidoo", "Priya").await,
     )
     .await;
-    let path = invoice(
-        &reception,
-        visit(&clinic, clinic.patient("Khumalo", "Thandiwe").await).await,
-    )
-    .await;
+    let path = any_invoice(&clinic, &reception).await;
     for page in [
         path.clone(),
         format!("{path}/pdf"),
@@ -125,20 +101,10 @@ async fn another_practice_finds_nothing_where_the_owner_does() {
         )
         .await
         .expect(404);
-    assert!(
-        !other
-            .get("/invoices")
-            .await
-            .expect(200)
-            .text()
-            .contains("Khumalo")
-    );
+    assert!(!other.page("/invoices").await.contains("Khumalo"));
+    assert_eq!(other_api.read("/api/v1/invoices").await["items"], json!([]));
     assert_eq!(
-        other_api.get("/api/v1/invoices").await.expect(200).json()["items"],
-        json!([])
-    );
-    assert_eq!(
-        api.get("/api/v1/invoices").await.expect(200).json()["items"]
+        api.read("/api/v1/invoices").await["items"]
             .as_array()
             .unwrap()
             .len(),
@@ -160,12 +126,5 @@ async fn another_practice_finds_nothing_where_the_owner_does() {
         .patient_in(&clinic.elsewhere, "Botha", "Pieter")
         .await;
     let first = invoice(&other, visit_in(&clinic, &clinic.elsewhere, theirs).await.0).await;
-    assert!(
-        other
-            .get(&first)
-            .await
-            .expect(200)
-            .text()
-            .contains("INV-000001")
-    );
+    assert!(other.page(&first).await.contains("INV-000001"));
 }

@@ -63,6 +63,12 @@ async fn invoice(client: &Client, encounter: EncounterId) -> String {
     reply.location().to_owned()
 }
 
+/// An invoice for a visit of somebody new.
+async fn any_invoice(clinic: &Clinic, client: &Client) -> String {
+    let patient = clinic.patient("Khumalo", "Thandiwe").await;
+    invoice(client, visit(clinic, patient).await).await
+}
+
 async fn pay(client: &Client, invoice: &str, key: uuid::Uuid, amount: &str) -> Reply {
     let key = key.to_string();
     let fields = [

@@ -1,7 +1,7 @@
 //! Payments fit the balance, and nothing of money is changed afterwards.
 
-use super::{invoice, pay, visit, words};
-use crate::support::Clinic;
+use super::{any_invoice, invoice, pay, visit, words};
+use crate::support::{Clinic, sql_state};
 
 #[tokio::test]
 async fn payments_settle_an_invoice_and_never_pass_its_balance() {
@@ -9,7 +9,7 @@ async fn payments_settle_an_invoice_and_never_pass_its_balance() {
     let patient = clinic.patient("Khumalo", "Thandiwe").await;
     let reception = clinic.login("reception").await;
     let path = invoice(&reception, visit(&clinic, patient).await).await;
-    let page = reception.get(&path).await.expect(200).text();
+    let page = reception.page(&path).await;
     assert!(
         page.contains("value=\"747,50\""),
         "the amount is the balance"
@@ -18,7 +18,7 @@ async fn payments_settle_an_invoice_and_never_pass_its_balance() {
     let key = uuid::Uuid::new_v4();
     pay(&reception, &path, key, "R 700,00").await.expect(303);
     pay(&reception, &path, key, "R 700,00").await.expect(303);
-    let page = words(&reception.get(&path).await.expect(200).text());
+    let page = words(&reception.page(&path).await);
     for expected in [
         "REC-000001",
         "R 47,50",
@@ -73,7 +73,7 @@ async fn payments_settle_an_invoice_and_never_pass_its_balance() {
     pay(&reception, &path, uuid::Uuid::new_v4(), "47.50")
         .await
         .expect(303);
-    let page = words(&reception.get(&path).await.expect(200).text());
+    let page = words(&reception.page(&path).await);
     assert!(
         page.contains("REC-000002")
             && page.contains("R 0,00")
@@ -99,11 +99,7 @@ async fn payments_settle_an_invoice_and_never_pass_its_balance() {
 async fn two_payments_at_once_can_not_both_fit() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
-    let path = invoice(
-        &reception,
-        visit(&clinic, clinic.patient("Khumalo", "Thandiwe").await).await,
-    )
-    .await;
+    let path = any_invoice(&clinic, &reception).await;
     let tries = (0..10).map(|_| {
         let (reception, path) = (reception.clone(), path.clone());
         tokio::spawn(async move {
@@ -125,11 +121,7 @@ async fn two_payments_at_once_can_not_both_fit() {
 async fn an_invoice_and_a_payment_can_not_be_changed_even_by_the_program() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
-    let path = invoice(
-        &reception,
-        visit(&clinic, clinic.patient("Khumalo", "Thandiwe").await).await,
-    )
-    .await;
+    let path = any_invoice(&clinic, &reception).await;
     pay(&reception, &path, uuid::Uuid::new_v4(), "10")
         .await
         .expect(303);
@@ -145,13 +137,6 @@ async fn an_invoice_and_a_payment_can_not_be_changed_even_by_the_program() {
             .execute(tx.conn())
             .await
             .unwrap_err();
-        assert_eq!(
-            refused
-                .as_database_error()
-                .and_then(|e| e.code())
-                .as_deref(),
-            Some("42501"),
-            "{statement}"
-        );
+        assert_eq!(sql_state(&refused), "42501", "{statement}");
     }
 }

@@ -2,9 +2,8 @@
 
 use hadada::db::{Action, AuditEvent};
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::support::Open;
+use crate::support::{Open, key};
 
 #[tokio::test]
 async fn only_the_visits_practitioner_writes_and_only_practitioners_read() {
@@ -13,7 +12,7 @@ async fn only_the_visits_practitioner_writes_and_only_practitioners_read() {
         .await
         .expect(200);
     let ayesha = open.clinic.login("ayesha").await;
-    let page = ayesha.get(&open.path("")).await.expect(200).text();
+    let page = ayesha.page(&open.path("")).await;
     assert!(
         page.contains("Tells me in confidence.")
             && page.contains("is writing this note")
@@ -107,7 +106,7 @@ async fn another_practice_finds_nothing() {
             .post_form(&open.path("/sign"), &[("version", "1")])
             .await
             .expect(404);
-        let key = Uuid::now_v7().to_string();
+        let key = key();
         client
             .post_form(
                 &open.path("/addenda"),
@@ -155,7 +154,7 @@ async fn another_practice_finds_nothing() {
             .await
             .expect(404);
         assert!(
-            client.get("/api/v1/encounters").await.expect(200).json()["items"]
+            client.read("/api/v1/encounters").await["items"]
                 .as_array()
                 .unwrap()
                 .is_empty()

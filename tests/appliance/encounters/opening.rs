@@ -29,20 +29,16 @@ async fn opening_a_visit_twice_gives_the_same_one_and_starts_the_session() {
         .json();
     assert_eq!(found["id"], open.id);
     let list = program
-        .get(&format!("/api/v1/encounters?patient_id={}", open.patient))
-        .await
-        .expect(200)
-        .json();
+        .read(&format!("/api/v1/encounters?patient_id={}", open.patient))
+        .await;
     assert_eq!(
         (list["items"].as_array().unwrap().len(), &list["next"]),
         (1, &Value::Null)
     );
     assert!(
         program
-            .get(&format!("/api/v1/encounters?patient_id={}", Uuid::now_v7()))
-            .await
-            .expect(200)
-            .json()["items"]
+            .read(&format!("/api/v1/encounters?patient_id={}", Uuid::now_v7()))
+            .await["items"]
             .as_array()
             .unwrap()
             .is_empty()

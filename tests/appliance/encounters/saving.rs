@@ -28,12 +28,7 @@ async fn autosave_makes_versions_and_the_same_words_make_none() {
         2
     );
     assert_eq!(open.versions().await, 2);
-    let note = open
-        .naledi
-        .get(&open.path("/note"))
-        .await
-        .expect(200)
-        .json();
+    let note = open.naledi.read(&open.path("/note")).await;
     assert_eq!(
         (
             note["version"].as_i64(),

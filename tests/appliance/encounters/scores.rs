@@ -1,8 +1,6 @@
 //! Outcome measures: the trend, and scores that can't be.
 
-use uuid::Uuid;
-
-use crate::support::Open;
+use crate::support::{Open, key};
 
 #[tokio::test]
 async fn scores_make_the_trend_and_impossible_ones_are_refused() {
@@ -24,7 +22,6 @@ async fn scores_make_the_trend_and_impossible_ones_are_refused() {
                 .await
         }
     };
-    let key = || Uuid::now_v7().to_string();
     let once = key();
     add("lefs", "18", "2026-10-15", once.clone())
         .await

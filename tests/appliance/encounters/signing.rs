@@ -1,33 +1,22 @@
 //! Signing a note, with and without the model, and what can be done to it after.
 
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::support::{Open, connect_as};
+use crate::support::{Open, connect_as, key};
 
 #[tokio::test]
 async fn a_signed_note_never_changes_and_takes_addenda() {
     let open = Open::start().await;
-    let empty = open
-        .naledi
-        .post_form(&open.path("/sign"), &[("version", "0")])
-        .await
-        .expect(422);
+    let empty = open.sign("0").await.expect(422);
     assert!(empty.text().contains("empty"));
     open.save(0, json!({ "source_text": "only my lines" }))
         .await
         .expect(200);
-    open.naledi
-        .post_form(&open.path("/sign"), &[("version", "1")])
-        .await
-        .expect(422);
+    open.sign("1").await.expect(422);
     open.naledi
         .post_form(
             &open.path("/addenda"),
-            &[
-                ("text", "too early"),
-                ("idempotency_key", &Uuid::now_v7().to_string()),
-            ],
+            &[("text", "too early"), ("idempotency_key", &key())],
         )
         .await
         .expect(409);
@@ -83,7 +72,7 @@ async fn a_signed_note_never_changes_and_takes_addenda() {
         (Some("signed"), Some("Quadriceps weak."))
     );
     assert!(late["detail"].as_str().unwrap().contains("addendum"));
-    let page = open.naledi.get(&open.path("")).await.expect(200).text();
+    let page = open.naledi.page(&open.path("")).await;
     assert!(
         page.contains("Signed by Naledi Mokoena, 24-Nov-2026 09:00")
             && page.contains("Quadriceps weak.")
@@ -91,10 +80,8 @@ async fn a_signed_note_never_changes_and_takes_addenda() {
     );
     assert!(
         open.naledi
-            .get(&open.path("/print"))
+            .page(&open.path("/print"))
             .await
-            .expect(200)
-            .text()
             .contains("Quadriceps weak.")
     );
 
@@ -121,7 +108,7 @@ async fn a_signed_note_never_changes_and_takes_addenda() {
     }
     assert_eq!(open.versions().await, 2);
 
-    let key = Uuid::now_v7().to_string();
+    let once = key();
     for _ in 0..2 {
         open.naledi
             .post_form(
@@ -131,7 +118,7 @@ async fn a_signed_note_never_changes_and_takes_addenda() {
                         "text",
                         "Surgeon called: open chain from 15-Dec.\r\n<b>ok</b>",
                     ),
-                    ("idempotency_key", &key),
+                    ("idempotency_key", &once),
                 ],
             )
             .await
@@ -141,15 +128,12 @@ async fn a_signed_note_never_changes_and_takes_addenda() {
         .naledi
         .post_form(
             &open.path("/addenda"),
-            &[
-                ("text", " "),
-                ("idempotency_key", &Uuid::now_v7().to_string()),
-            ],
+            &[("text", " "), ("idempotency_key", &key())],
         )
         .await
         .expect(422);
     assert!(empty.text().contains("The addendum is empty"));
-    let page = open.naledi.get(&open.path("")).await.expect(200).text();
+    let page = open.naledi.page(&open.path("")).await;
     assert_eq!(
         page.matches("Surgeon called").count(),
         1,
@@ -184,10 +168,7 @@ async fn without_the_model_the_clinic_works_on() {
     open.save(0, json!({ "subjective": "Written by hand." }))
         .await
         .expect(200);
-    open.naledi
-        .post_form(&open.path("/sign"), &[("version", "1")])
-        .await
-        .expect(303);
+    open.sign("1").await.expect(303);
     let mut db = open.clinic.superuser().await;
     let drafts: i64 = sqlx::query_scalar("SELECT count(*) FROM drafts")
         .fetch_one(&mut db)

@@ -4,8 +4,8 @@ use axum::body::Body;
 use http::{Request, header};
 use serde_json::{Value, json};
 
-use super::{Faults, ODD, forbidden, key};
-use crate::support::{Furnished, rows};
+use super::{Faults, ODD, forbidden};
+use crate::support::{Client, Furnished, Reply, key, rows};
 
 /// API bodies that are right: method, path, body.
 fn bodies(all: &Furnished) -> Vec<(&'static str, &'static str, String, Value)> {
@@ -107,6 +107,15 @@ fn dotted(pointer: &str) -> String {
     name
 }
 
+async fn send(client: &Client, method: &str, path: &str, body: String) -> Reply {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body));
+    client.send(request.unwrap()).await
+}
+
 #[tokio::test]
 async fn no_value_of_an_api_body_breaks_or_is_taken_wrongly() {
     let all = Furnished::start().await;
@@ -144,16 +153,7 @@ async fn no_value_of_an_api_body_breaks_or_is_taken_wrongly() {
                     *fresh = json!(key());
                 }
                 *sent.pointer_mut(&place).unwrap() = value.clone();
-                let reply = client
-                    .send(
-                        Request::builder()
-                            .method(method)
-                            .uri(&path)
-                            .header(header::CONTENT_TYPE, "application/json")
-                            .body(Body::from(sent.to_string()))
-                            .unwrap(),
-                    )
-                    .await;
+                let reply = send(&client, method, &path, sent.to_string()).await;
                 let text = value.to_string();
                 faults.check(&format!("{method} {path}"), &field, &text, &reply, must);
                 if reply.status == 422 && !reply.json()["errors"].is_array() {
@@ -180,28 +180,16 @@ async fn no_value_of_an_api_body_breaks_or_is_taken_wrongly() {
             "\u{0}",
             &"[".repeat(100_000),
         ] {
-            let reply = client
-                .send(
-                    Request::builder()
-                        .method(method)
-                        .uri(&path)
-                        .header(header::CONTENT_TYPE, "application/json")
-                        .body(Body::from(broken.to_owned()))
-                        .unwrap(),
-                )
-                .await;
+            let reply = send(&client, method, &path, broken.to_owned()).await;
             faults.check(&path, "(body)", broken, &reply, false);
         }
-        let large = client
-            .send(
-                Request::builder()
-                    .method(method)
-                    .uri(&path)
-                    .header(header::CONTENT_TYPE, "application/json")
-                    .body(Body::from(format!("\"{}\"", "x".repeat(3 << 20))))
-                    .unwrap(),
-            )
-            .await;
+        let large = send(
+            &client,
+            method,
+            &path,
+            format!("\"{}\"", "x".repeat(3 << 20)),
+        )
+        .await;
         assert_eq!(large.status, 413, "{path}: {}", large.text());
     }
     assert!(faults.list.is_empty(), "{}", faults.list.join("\n"));

@@ -1,8 +1,8 @@
 //! Each field of each form with text that it should not take.
 
 use super::forms::{forms, settings};
-use super::{Faults, ODD, forbidden, key, post};
-use crate::support::{Furnished, rows};
+use super::{Faults, ODD, forbidden, post};
+use crate::support::{Furnished, key, rows};
 
 /// Fields that are only looked at for whether something is in them, or are dropped where they make no sense.
 fn is_switch(path: &str, field: &str) -> bool {

@@ -9,6 +9,13 @@ pub struct Form {
     pub fields: Vec<(&'static str, String)>,
 }
 
+impl Form {
+    pub fn set(&mut self, field: &str, value: &str) {
+        let found = self.fields.iter_mut().find(|f| f.0 == field);
+        found.unwrap().1 = value.to_owned();
+    }
+}
+
 fn form(user: &'static str, path: impl Into<String>, fields: &[(&'static str, &str)]) -> Form {
     Form {
         user,

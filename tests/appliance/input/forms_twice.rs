@@ -1,18 +1,15 @@
 //! A form that comes twice, as after a double click or a lost answer.
 
 use super::forms::{forms, settings};
-use super::{key, post};
-use crate::support::{Furnished, rows};
+use super::post;
+use crate::support::{Furnished, key, rows};
 
 /// Every form that makes something, sent twice, and twice at once, makes one.
 #[tokio::test]
 async fn a_form_sent_twice_makes_one_record() {
     let all = Furnished::start().await;
     let open = &all.open;
-    open.naledi
-        .post_form(&open.path("/sign"), &[("version", "1")])
-        .await
-        .expect(303);
+    open.sign("1").await.expect(303);
     let clinic = &open.clinic;
     let mut db = clinic.superuser().await;
     for (path, table) in [
@@ -37,12 +34,12 @@ async fn a_form_sent_twice_makes_one_record() {
             .unwrap_or_else(|| panic!("no form {path}"));
         if path == "/appointments/blocks" {
             for (name, value) in [("start", "13:00"), ("duration_minutes", "30")] {
-                form.fields.iter_mut().find(|f| f.0 == name).unwrap().1 = value.into();
+                form.set(name, value);
             }
         }
         for at_once in [false, true] {
             if at_once && path.starts_with("/appointments") {
-                form.fields.iter_mut().find(|f| f.0 == "date").unwrap().1 = "2026-11-26".into();
+                form.set("date", "2026-11-26");
             }
             if at_once && path.starts_with("/settings") {
                 form.fields[0].1.push('2');
@@ -50,11 +47,7 @@ async fn a_form_sent_twice_makes_one_record() {
             if at_once && path == "/patients" {
                 form.fields[2].1 = "Rendani".into();
             }
-            form.fields
-                .iter_mut()
-                .find(|f| f.0 == "idempotency_key")
-                .unwrap()
-                .1 = key();
+            form.set("idempotency_key", &key());
             let client = clinic.login(form.user).await;
             let before = rows(&mut db).await[table];
             let (first, second) = if at_once {

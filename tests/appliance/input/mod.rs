@@ -10,7 +10,6 @@ mod login;
 
 use axum::body::Body;
 use http::{Request, header};
-use uuid::Uuid;
 
 use crate::support::{Client, Reply};
 
@@ -54,10 +53,6 @@ const ODD: [&str; 27] = [
     "{{ 7 * 7 }}",
     "00000000-0000-0000-0000-000000000000",
 ];
-
-fn key() -> String {
-    Uuid::now_v7().to_string()
-}
 
 struct Faults {
     list: Vec<String>,

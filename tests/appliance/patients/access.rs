@@ -3,23 +3,14 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{HIS_ID, form, found, key, register};
-use crate::support::Clinic;
+use super::{HIM, HIS_ID, form, found, register};
+use crate::support::{Clinic, key};
 
 #[tokio::test]
 async fn another_practice_finds_nothing_by_id() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
-    let patient = register(
-        &reception,
-        &[
-            ("identity_kind", "sa-id"),
-            ("identity_value", HIS_ID),
-            ("birth_date", "1980-01-01"),
-            ("sex", "male"),
-        ],
-    )
-    .await;
+    let patient = register(&reception, &HIM).await;
     let allergies = format!("/patients/{patient}/allergies");
     reception
         .post_form(
@@ -90,10 +81,7 @@ async fn another_practice_finds_nothing_by_id() {
     }
     assert_eq!(clinic.audited(patient).await, before);
     assert!(found(&other, "khumalo").await.is_empty() && found(&other, HIS_ID).await.is_empty());
-    assert_eq!(
-        program.get("/api/v1/patients").await.expect(200).json()["items"],
-        json!([])
-    );
+    assert_eq!(program.read("/api/v1/patients").await["items"], json!([]));
     let unchanged: (i64, i64) = sqlx::query_as("SELECT (SELECT count(*) FROM allergies WHERE ended_at IS NULL), (SELECT count(*) FROM alerts WHERE ended_at IS NULL)").fetch_one(&mut db).await.unwrap();
     assert_eq!(unchanged, (1, 1));
     // Nobody at all.
@@ -114,11 +102,7 @@ async fn billing_may_look_but_not_change() {
     let clinic = Clinic::start().await;
     let patient = register(&clinic.login("reception").await, &[]).await;
     let billing = clinic.login("billing").await;
-    let page = billing
-        .get(&format!("/patients/{patient}"))
-        .await
-        .expect(200)
-        .text();
+    let page = billing.page(&format!("/patients/{patient}")).await;
     assert!(!page.contains("/edit") && !page.contains("Add an allergy"));
     billing.get("/patients/new").await.expect(403);
     billing
@@ -144,22 +128,11 @@ async fn billing_may_look_but_not_change() {
 async fn the_identity_number_is_sealed_and_showing_it_is_logged() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
-    let patient = register(
-        &reception,
-        &[
-            ("identity_kind", "sa-id"),
-            ("identity_value", HIS_ID),
-            ("birth_date", "1980-01-01"),
-            ("sex", "male"),
-        ],
-    )
-    .await;
+    let patient = register(&reception, &HIM).await;
     assert_eq!(
         reception
-            .get(&format!("/patients/{patient}/identity"))
-            .await
-            .expect(200)
-            .text(),
+            .page(&format!("/patients/{patient}/identity"))
+            .await,
         "800101 5009 087"
     );
     let mut db = clinic.superuser().await;
@@ -182,10 +155,6 @@ async fn the_identity_number_is_sealed_and_showing_it_is_logged() {
         .get(&format!("/patients/{none}/identity"))
         .await
         .expect(404);
-    let page = reception
-        .get(&format!("/patients/{none}"))
-        .await
-        .expect(200)
-        .text();
+    let page = reception.page(&format!("/patients/{none}")).await;
     assert!(!page.contains("pb-reveal"), "no number, nothing to show");
 }

@@ -21,11 +21,7 @@ async fn the_api_registers_reads_and_refuses_in_its_own_words() {
         .expect(201);
     let patient: PatientId = serde_json::from_value(made.json()["id"].clone()).unwrap();
     assert_eq!(made.location(), format!("/api/v1/patients/{patient}"));
-    let read = program
-        .get(&format!("/api/v1/patients/{patient}"))
-        .await
-        .expect(200)
-        .json();
+    let read = program.read(&format!("/api/v1/patients/{patient}")).await;
     assert_eq!(read, made.json());
     assert_eq!(
         read["identity"],

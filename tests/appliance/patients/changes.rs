@@ -1,25 +1,16 @@
 //! Changing a patient's details, allergies and alerts.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{HIS_ID, form, found, key, register};
-use crate::support::{Client, Clinic};
+use super::{HIM, form, found, register};
+use crate::support::{Client, Clinic, key};
 
 #[tokio::test]
 async fn two_people_changing_one_patient_see_both_sides() {
     let clinic = Clinic::start().await;
     let (reception, billing) = (clinic.login("reception").await, clinic.login("admin").await);
-    let patient = register(
-        &reception,
-        &[
-            ("identity_kind", "sa-id"),
-            ("identity_value", HIS_ID),
-            ("birth_date", "1980-01-01"),
-            ("sex", "male"),
-        ],
-    )
-    .await;
+    let patient = register(&reception, &HIM).await;
     let path = format!("/patients/{patient}/edit");
     let edit = |version: &'static str, phone: &'static str| {
         form(
@@ -35,10 +26,8 @@ async fn two_people_changing_one_patient_see_both_sides() {
     };
     assert!(
         reception
-            .get(&path)
+            .page(&path)
             .await
-            .expect(200)
-            .text()
             .contains("On file: 800101 •••• •••. Leave this empty to keep it.")
     );
     billing
@@ -59,18 +48,12 @@ async fn two_people_changing_one_patient_see_both_sides() {
         .post_form(&path, &edit("2", "084 555 0100"))
         .await
         .expect(303);
-    let page = reception
-        .get(&format!("/patients/{patient}"))
-        .await
-        .expect(200)
-        .text();
+    let page = reception.page(&format!("/patients/{patient}")).await;
     assert!(page.contains("084 555 0100"));
     assert_eq!(
         reception
-            .get(&format!("/patients/{patient}/identity"))
-            .await
-            .expect(200)
-            .text(),
+            .page(&format!("/patients/{patient}/identity"))
+            .await,
         "800101 5009 087",
         "an empty number keeps the one on file"
     );
@@ -100,18 +83,7 @@ async fn two_people_changing_one_patient_see_both_sides() {
 
     let mut db = clinic.superuser().await;
     let sealed: Vec<u8> = sqlx::query_scalar("SELECT change FROM audit_events WHERE patient_id = $1 AND action = 'update' ORDER BY at, id LIMIT 1").bind(patient).fetch_one(&mut db).await.unwrap();
-    let key = clinic
-        .app
-        .keys
-        .patient(clinic.practice.id, patient)
-        .await
-        .unwrap();
-    let change: Value = key
-        .open_json(
-            hadada::keys::Place::new("audit_events.change", patient.0),
-            &sealed,
-        )
-        .unwrap();
+    let change = clinic.open_change(patient, patient.0, &sealed).await;
     assert_eq!(
         change,
         json!({ "old": { "phone": "+27821234567" }, "new": { "phone": "+27835550199" } })
@@ -124,11 +96,7 @@ async fn allergies_are_always_in_exactly_one_of_four_states() {
     let naledi = clinic.login("naledi").await;
     let patient = register(&naledi, &[]).await;
     let page = |client: Client| async move {
-        let text = client
-            .get(&format!("/patients/{patient}"))
-            .await
-            .expect(200)
-            .text();
+        let text = client.page(&format!("/patients/{patient}")).await;
         let states: Vec<&str> = ["known", "none", "unrecorded", "unavailable"]
             .into_iter()
             .filter(|s| text.contains(&format!("class=\"pb-al\" data-state=\"{s}\"")))

@@ -2,22 +2,16 @@
 
 use serde_json::json;
 
-use super::{HIS_ID, count, form, key, plain, register};
-use crate::support::Clinic;
+use super::{HIM, count, form, plain, register};
+use crate::support::{Clinic, key};
 
 #[tokio::test]
 async fn the_same_identity_number_is_always_refused() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
-    let his = [
-        ("identity_kind", "sa-id"),
-        ("identity_value", HIS_ID),
-        ("birth_date", "1980-01-01"),
-        ("sex", "male"),
-    ];
-    let first = register(&reception, &his).await;
+    let first = register(&reception, &HIM).await;
     let key = key();
-    let mut again = form(&key, &his);
+    let mut again = form(&key, &HIM);
     again.retain(|(n, _)| *n != "family_name" && *n != "given_name" && *n != "phone");
     again.extend([
         ("family_name", "Entirely"),

@@ -8,15 +8,22 @@ mod register;
 mod search;
 
 use hadada::ids::PatientId;
-use uuid::Uuid;
 
-use crate::support::{Client, Clinic};
+use crate::support::{Client, Clinic, key};
 
 /// Fields of a form, by name.
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// A valid number of a man born on 1 January 1980.
 const HIS_ID: &str = "8001015009087";
+
+/// Him, as a form names him.
+const HIM: [(&str, &str); 4] = [
+    ("identity_kind", "sa-id"),
+    ("identity_value", HIS_ID),
+    ("birth_date", "1980-01-01"),
+    ("sex", "male"),
+];
 
 /// What a receptionist types for a new patient; `extra` replaces and adds.
 fn form<'a>(key: &'a str, extra: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -32,10 +39,6 @@ fn form<'a>(key: &'a str, extra: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str
     fields.retain(|(name, _)| !extra.iter().any(|(other, _)| other == name));
     fields.extend_from_slice(extra);
     fields
-}
-
-fn key() -> String {
-    Uuid::now_v7().to_string()
 }
 
 fn id_of(location: &str) -> PatientId {

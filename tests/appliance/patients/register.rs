@@ -1,28 +1,14 @@
 //! Registering somebody, once, whatever they are called and whatever is typed wrongly.
 
-use super::{Fields, HIS_ID, count, form, found, id_of, key, plain, register};
-use crate::support::Clinic;
+use super::{Fields, HIM, HIS_ID, count, form, found, id_of, plain, register};
+use crate::support::{Clinic, key};
 
 #[tokio::test]
 async fn a_registered_patient_has_a_page_with_the_banner() {
     let clinic = Clinic::start().await;
     let reception = clinic.login("reception").await;
-    let patient = register(
-        &reception,
-        &[
-            ("identity_kind", "sa-id"),
-            ("identity_value", HIS_ID),
-            ("birth_date", "1980-01-01"),
-            ("sex", "male"),
-            ("title", "Mr"),
-        ],
-    )
-    .await;
-    let page = reception
-        .get(&format!("/patients/{patient}"))
-        .await
-        .expect(200)
-        .text();
+    let patient = register(&reception, &[&HIM[..], &[("title", "Mr")]].concat()).await;
+    let page = reception.page(&format!("/patients/{patient}")).await;
     for shown in [
         "Khumalo",
         "Thandiwe",
@@ -246,11 +232,7 @@ async fn every_alphabet_comes_back_as_it_was_typed() {
         ],
     )
     .await;
-    let page = reception
-        .get(&format!("/patients/{patient}"))
-        .await
-        .expect(200)
-        .text();
+    let page = reception.page(&format!("/patients/{patient}")).await;
     assert!(page.contains("Ṅwaṋḓo-Ḽiṱhole") && page.contains("Šárka 🦵"));
     assert!(
         plain(&page).contains("&lt;b&gt;Ṱhi&lt;/b&gt;"),

@@ -2,8 +2,8 @@
 
 use time::Duration;
 
-use super::{THERAPIST, account, key, made, send, shown, sign_in};
-use crate::support::{Clinic, PASSWORD};
+use super::{THERAPIST, account, made, send, shown, sign_in};
+use crate::support::{Clinic, PASSWORD, key};
 
 #[tokio::test]
 async fn ending_a_log_in_ends_its_sessions_and_tokens_and_never_the_last_admin() {
@@ -93,10 +93,7 @@ async fn a_one_time_password_is_shown_once_works_once_and_runs_out() {
         &format!("/settings/accounts/{billing}"),
         "/admin/audit",
     ] {
-        assert!(
-            !admin.get(page).await.expect(200).text().contains(&password),
-            "{page}"
-        );
+        assert!(!admin.page(page).await.contains(&password), "{page}");
     }
     let mut db = clinic.superuser().await;
     let kept: i64 = sqlx::query_scalar(
@@ -141,10 +138,8 @@ async fn a_therapist_without_a_log_in_gets_one_and_only_one() {
             .expect(303),
     );
     let form = admin
-        .get(&format!("/settings/accounts/new?practitioner_id={made}"))
-        .await
-        .expect(200)
-        .text();
+        .page(&format!("/settings/accounts/new?practitioner_id={made}"))
+        .await;
     assert!(form.contains("value=\"Lerato Dlamini\""));
     let account = [
         ("username", "lerato"),

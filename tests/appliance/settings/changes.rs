@@ -240,7 +240,7 @@ async fn what_is_booked_holds_back_what_would_lose_it() {
 async fn reception_reads_the_settings_and_the_log_has_every_change() {
     let clinic = Clinic::start().await;
     let (admin, reception) = (clinic.login("admin").await, clinic.login("reception").await);
-    let seen = reception.get("/settings").await.expect(200).text();
+    let seen = reception.page("/settings").await;
     assert!(seen.contains("Naledi Mokoena") && seen.contains("Room 1") && seen.contains("650,00"));
     assert!(!seen.contains("/settings/rooms/new") && !seen.contains("/end\""));
     // Another practice's settings are not among them.
@@ -320,6 +320,6 @@ async fn reception_reads_the_settings_and_the_log_has_every_change() {
             .count(),
         1
     );
-    let seen = admin.get("/admin/audit").await.expect(200).text();
+    let seen = admin.page("/admin/audit").await;
     assert!(seen.contains("Added a room") && seen.contains("Added a session type"));
 }

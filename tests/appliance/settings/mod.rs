@@ -6,11 +6,7 @@ mod new_practice;
 
 use uuid::Uuid;
 
-use crate::support::{Client, Clinic, Reply};
-
-fn key() -> String {
-    Uuid::now_v7().to_string()
-}
+use crate::support::{Client, Clinic, Reply, key};
 
 /// Sends a form with a key of its own, and other fields than usual.
 async fn send(

@@ -6,7 +6,7 @@ use hadada::ids::PracticeId;
 use hadada::web::Role;
 
 use super::{KIND, THERAPIST, cookie, made, send, shown, sign_in};
-use crate::support::{Bare, Client, PASSWORD};
+use crate::support::{Bare, Client, PASSWORD, start_counters};
 
 /// A practice as the first-run wizard leaves it: its name, and one admin.
 async fn new_practice(bare: &Bare) -> Client {
@@ -22,14 +22,7 @@ async fn new_practice(bare: &Bare) -> Client {
         .execute(tx.conn())
         .await
         .unwrap();
-    for counter in ["patient_counters", "invoice_counters"] {
-        let statement = format!("INSERT INTO {counter} (practice_id) VALUES ($1)");
-        sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(id)
-            .execute(tx.conn())
-            .await
-            .unwrap();
-    }
+    start_counters(&mut tx, id).await;
     let admin = NewUser {
         username: "anneke",
         display_name: "Anneke Vermeulen",
@@ -46,7 +39,7 @@ async fn new_practice(bare: &Bare) -> Client {
 async fn a_new_practice_is_filled_until_its_first_booking() {
     let bare = Bare::start().await;
     let admin = new_practice(&bare).await;
-    let day = admin.get("/day").await.expect(200).text();
+    let day = admin.page("/day").await;
     assert!(day.contains("Getting started") && day.contains("0 of 3"));
     assert!(day.contains("therapists&#x2f;new?user_id="));
     assert!(!day.contains("New appointment</span></button>"));
@@ -58,7 +51,7 @@ async fn a_new_practice_is_filled_until_its_first_booking() {
     send(&admin, "/settings/session-types", &KIND, &[])
         .await
         .expect(303);
-    let day = admin.get("/day").await.expect(200).text();
+    let day = admin.page("/day").await;
     assert!(day.contains("2 of 3"), "{day}");
 
     let page = send(
@@ -70,10 +63,10 @@ async fn a_new_practice_is_filled_until_its_first_booking() {
     .await
     .expect(200);
     let password = shown(&page);
-    let day = admin.get("/day").await.expect(200).text();
+    let day = admin.page("/day").await;
     assert!(!day.contains("Getting started") && day.contains("Lerato Dlamini"));
     // In the diary, with a room and hours; the code is made from the name.
-    let practitioners = admin.get("/api/v1/practitioners").await.expect(200).json();
+    let practitioners = admin.read("/api/v1/practitioners").await;
     let therapist = &practitioners["items"][0];
     assert_eq!(therapist["room"], "Gym");
     assert_eq!(therapist["hpcsa_number"], "PT 0012345");
@@ -154,10 +147,8 @@ async fn the_first_admin_says_that_they_treat_patients_and_then_writes_notes() {
     let (_, link) = day.split_once("therapists&#x2f;new?user_id=").unwrap();
     let user = link.split('"').next().unwrap().to_owned();
     let form = admin
-        .get(&format!("/settings/therapists/new?user_id={user}"))
-        .await
-        .expect(200)
-        .text();
+        .page(&format!("/settings/therapists/new?user_id={user}"))
+        .await;
     assert!(form.contains("value=\"Anneke\"") && form.contains("value=\"Vermeulen\""));
     let own = [("given_name", "Anneke"), ("user_id", user.as_str())];
     let both = [own[0], own[1], ("username", "another")];

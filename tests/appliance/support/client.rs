@@ -180,6 +180,33 @@ impl Client {
             .await
     }
 
+    /// What an address shows, where it shows something.
+    pub async fn page(&self, path: &str) -> String {
+        let reply = self.get(path).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        reply.text()
+    }
+
+    /// What the API gives at an address.
+    pub async fn read(&self, path: &str) -> serde_json::Value {
+        let reply = self.get(path).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        reply.json()
+    }
+
+    /// The items of a list, page after page; the address has a question in it already.
+    pub async fn all(&self, path: &str) -> Vec<serde_json::Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.read(&format!("{path}{cursor}")).await;
+            items.extend_from_slice(page["items"].as_array().unwrap());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
         let body: String = fields
             .iter()

@@ -3,7 +3,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Open;
+use super::{Open, key};
 
 /// A clinic in which every kind of thing is there once.
 pub struct Furnished {
@@ -21,7 +21,7 @@ impl Furnished {
             .await
             .expect(200);
         let reception = open.clinic.login("reception").await;
-        let (patient, key) = (open.patient, || Uuid::now_v7().to_string());
+        let patient = open.patient;
         for (path, field) in [("allergies", "substance"), ("alerts", "alert")] {
             let fields = [(field, "Latex"), ("idempotency_key", &key())];
             reception

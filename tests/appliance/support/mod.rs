@@ -6,7 +6,7 @@ mod practice;
 mod visit;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -22,8 +22,8 @@ use time::{Duration, OffsetDateTime};
 
 pub use client::{Client, Reply};
 pub use furnished::Furnished;
-pub use practice::Practice;
 use practice::furnish;
+pub use practice::{Practice, start_counters};
 pub use visit::{Open, booking_in};
 
 /// The password of every user of the test practices.
@@ -65,6 +65,34 @@ pub fn programs() -> PathBuf {
                 .unwrap()
                 .to_path_buf()
         })
+}
+
+/// A fresh idempotency key.
+pub fn key() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// Every Rust file below a folder.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The code with which the database refused.
+pub fn sql_state(error: &sqlx::Error) -> String {
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .unwrap_or_default()
+        .into_owned()
 }
 
 /// Connects as any role of the cluster, the superuser included.
@@ -301,6 +329,23 @@ impl Clinic {
         .fetch_all(&mut db)
         .await
         .unwrap()
+    }
+
+    /// What an audit event says was changed: sealed with the patient's key, in a place named after the changed thing.
+    pub async fn open_change(
+        &self,
+        patient: PatientId,
+        changed: uuid::Uuid,
+        sealed: &[u8],
+    ) -> serde_json::Value {
+        let key = self
+            .app
+            .keys
+            .patient(self.practice.id, patient)
+            .await
+            .unwrap();
+        let place = hadada::keys::Place::new("audit_events.change", changed);
+        key.open_json(place, sealed).unwrap()
     }
 
     /// A patient in the first practice, put in by SQL: for rooms that need one and do not test patients.

@@ -19,6 +19,18 @@ pub struct Practice {
     pub admin: UserId,
 }
 
+/// Puts in the counters that a practice numbers its patients and invoices with.
+pub async fn start_counters(tx: &mut PracticeTx, id: PracticeId) {
+    for counter in ["patient_counters", "invoice_counters"] {
+        let statement = format!("INSERT INTO {counter} (practice_id) VALUES ($1)");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(id)
+            .execute(tx.conn())
+            .await
+            .unwrap();
+    }
+}
+
 /// Makes a practice with practitioners, hours, session types and users.
 pub async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
     let id = PracticeId::random();
@@ -38,14 +50,7 @@ pub async fn furnish(app: &App, name: &str, users: &[&str]) -> Practice {
         .execute(tx.conn())
         .await
         .unwrap();
-    for counter in ["patient_counters", "invoice_counters"] {
-        let statement = format!("INSERT INTO {counter} (practice_id) VALUES ($1)");
-        sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(id)
-            .execute(tx.conn())
-            .await
-            .unwrap();
-    }
+    start_counters(&mut tx, id).await;
     let room = RoomId::random();
     sqlx::query("INSERT INTO rooms (practice_id, id, name) VALUES ($1, $2, 'Room 1')")
         .bind(id)

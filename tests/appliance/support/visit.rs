@@ -54,6 +54,11 @@ impl Open {
         self.naledi.put_json(&self.path("/note"), &body).await
     }
 
+    pub async fn sign(&self, version: &str) -> Reply {
+        let fields = [("version", version)];
+        self.naledi.post_form(&self.path("/sign"), &fields).await
+    }
+
     pub async fn versions(&self) -> i64 {
         let mut db = self.clinic.superuser().await;
         sqlx::query_scalar("SELECT count(*) FROM note_versions")

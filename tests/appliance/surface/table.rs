@@ -1,10 +1,10 @@
 //! Every route and who may use it, held against what the router serves.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::ask;
-use crate::support::Clinic;
+use crate::support::{Clinic, sources};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,24 +161,11 @@ pub const ROUTES: &[(&str, &str, Who)] = &[
     ("POST", "/settings/accounts/{id}/password", SETTINGS),
 ];
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// Every path that the source gives the router, and every one of the API's document.
 fn paths() -> BTreeSet<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
     let mut paths: BTreeSet<String> = hadada::app::openapi().paths.paths.into_keys().collect();
-    for file in files {
+    for file in sources(&src) {
         // The admin socket is another server, and only root reaches it.
         // So is the port for IT and vendors; and the wizard is not there once there is a practice: setup.rs tests it before.
         if file.ends_with("lifecycle/admin.rs")

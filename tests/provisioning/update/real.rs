@@ -56,9 +56,7 @@ fn the_real_program_is_updated_and_taken_back() {
     let vendor = Vendor::new();
     let first = build(&vendor, "0.1.0", 1, None);
     let publish = |bundle: &PathBuf| {
-        vendor
-            .sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
-            .good();
+        vendor.sign_bundle(bundle).good();
         vendor.sign("targets-b", &[]).good();
         vendor.freshen(&[]);
     };

@@ -226,9 +226,7 @@ fn a_key_opens_only_with_its_passphrase_and_signs_only_its_role() {
 fn two_people_sign_apart_and_their_signatures_are_merged() {
     let vendor = Vendor::new();
     let bundle = vendor.build(&release("0.2.0", 2));
-    vendor
-        .sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
-        .good();
+    vendor.sign_bundle(&bundle).good();
     // The second person gets a copy of the folder and signs that.
     copy_folder(&vendor.repo(), &vendor.path("copy"));
     vendor
@@ -295,8 +293,6 @@ fn counters_only_grow_at_the_vendors_too() {
     let vendor = Vendor::new();
     vendor.publish(&release("0.2.0", 2));
     let again = vendor.build(&release("0.2.1", 2));
-    let refused = vendor
-        .sign("targets-a", &["--bundle", again.to_str().unwrap()])
-        .error();
+    let refused = vendor.sign_bundle(&again).error();
     assert!(refused.contains("counter 2 is not above 2"), "{refused}");
 }

@@ -16,9 +16,7 @@ fn wrong_product_and_a_release_too_far_ahead() {
     let vendor = Vendor::new();
     let clinic = Clinic::new(&vendor);
     let bundle = vendor.build(&release("0.2.0", 2));
-    vendor
-        .sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
-        .good();
+    vendor.sign_bundle(&bundle).good();
     edit(&vendor.repo().join("draft/targets.json"), |json| {
         for target in json["signed"]["targets"]
             .as_object_mut()
@@ -41,9 +39,7 @@ fn wrong_product_and_a_release_too_far_ahead() {
         |manifest| manifest["product"] = "kettle".into(),
         &[],
     );
-    let refused = vendor
-        .sign("targets-a", &["--bundle", kettle.to_str().unwrap()])
-        .error();
+    let refused = vendor.sign_bundle(&kettle).error();
     assert!(refused.contains("wrong product"), "{refused}");
 
     vendor.publish(&Release {
@@ -127,23 +123,11 @@ fn swallow(vendor: &Vendor, clinic: &Clinic, bundle: &Path, rule: &str) {
             fs::remove_file(path).unwrap();
         }
     }
-    let run = |key: &str, more: &[&str]| {
-        let key = format!("keys/{key}.key");
-        let mut arguments = vec![
-            "release",
-            "sign",
-            "--repository",
-            &repository,
-            "--key",
-            &key,
-        ];
-        arguments.extend(more);
-        vendor.run(&arguments).good();
-    };
+    let run = |key: &str, more: &[&str]| vendor.sign_in(&repository, key, more).good();
     run("targets-a", &["--bundle", bundle.to_str().unwrap()]);
-    run("targets-b", &[]);
-    run("snapshot-s", &[]);
-    run("timestamp-t", &[]);
+    for key in ["targets-b", "snapshot-s", "timestamp-t"] {
+        run(key, &[]);
+    }
     clinic.apply(&copy).refused(rule);
     fs::remove_dir_all(copy).unwrap();
     // The box has seen these; what comes next must be newer.
@@ -240,9 +224,7 @@ fn path_traversal_and_links() {
         |manifest| manifest["files"][0]["path"] = "../../evil".into(),
         &[],
     );
-    let refused = vendor
-        .sign("targets-a", &["--bundle", listed.to_str().unwrap()])
-        .error();
+    let refused = vendor.sign_bundle(&listed).error();
     assert!(refused.contains("path traversal"), "{refused}");
     assert!(!clinic.path("opt/evil").exists() && !clinic.path("evil").exists());
 

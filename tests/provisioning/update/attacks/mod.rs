@@ -9,23 +9,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::bench::Vendor;
-
 fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut json);
     fs::write(path, serde_json::to_vec(&json).unwrap()).unwrap();
-}
-
-fn sign_in(vendor: &Vendor, repository: &str, key: &str) {
-    vendor
-        .run(&[
-            "release",
-            "sign",
-            "--repository",
-            repository,
-            "--key",
-            &format!("keys/{key}.key"),
-        ])
-        .good();
 }

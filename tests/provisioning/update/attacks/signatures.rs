@@ -91,9 +91,7 @@ fn signed_by_one_key_where_two_are_needed() {
     let vendor = Vendor::new();
     let clinic = Clinic::new(&vendor);
     let bundle = vendor.build(&release("0.2.0", 2));
-    let half = vendor
-        .sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
-        .good();
+    let half = vendor.sign_bundle(&bundle).good();
     assert!(half.contains("one more signature is needed"), "{half}");
     // Again with the same key is still one person; somebody then puts it in place all the same.
     let again = vendor.sign("targets-a", &[]).good();
@@ -122,19 +120,7 @@ fn root_rotation_skipped() {
         vendor.sign(key, &[]).good();
     }
     // And once more, with another timestamp key.
-    vendor
-        .run(&[
-            "release",
-            "keys",
-            "new",
-            "--role",
-            "timestamp",
-            "--holder",
-            "u",
-            "--out",
-            "keys",
-        ])
-        .good();
+    vendor.new_key("timestamp", "u");
     vendor
         .run(&[
             "release",
@@ -149,9 +135,7 @@ fn root_rotation_skipped() {
     vendor.sign("root-e", &[]).good();
     vendor.sign("root-f", &[]).good();
     let bundle = vendor.build(&release("0.2.0", 2));
-    vendor
-        .sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
-        .good();
+    vendor.sign_bundle(&bundle).good();
     vendor.sign("targets-b", &[]).good();
     vendor.sign("snapshot-s", &[]).good();
     vendor.sign("timestamp-u", &[]).good();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{edit, sign_in};
+use super::edit;
 use crate::update::bench::{Clinic, Vendor, bundle_in, release};
 
 #[test]
@@ -41,7 +41,7 @@ fn rolled_back() {
         "timestamp-t",
         "timestamp-t",
     ] {
-        sign_in(&vendor, "fresh", key);
+        vendor.sign_in("fresh", key, &[]).good();
     }
     let said = clinic
         .ctl(&["update", "check", fresh.to_str().unwrap()])
@@ -118,7 +118,7 @@ fn mix_and_match() {
         json["signed"]["version"] = 4.into();
     });
     for key in ["targets-a", "targets-b", "snapshot-s", "timestamp-t"] {
-        sign_in(&vendor, "other", key);
+        vendor.sign_in("other", key, &[]).good();
     }
     clinic
         .apply(&other)

@@ -168,10 +168,20 @@ impl Vendor {
     }
 
     pub fn sign(&self, key: &str, more: &[&str]) -> Said {
+        self.sign_in("repo", key, more)
+    }
+
+    /// Signs in a copy of the repository.
+    pub fn sign_in(&self, repository: &str, key: &str, more: &[&str]) -> Said {
         let key = format!("keys/{key}.key");
-        let mut arguments = vec!["release", "sign", "--repository", "repo", "--key", &key];
+        let mut arguments = vec!["release", "sign", "--repository", repository, "--key", &key];
         arguments.extend(more);
         self.run(&arguments)
+    }
+
+    /// The first of two people signs a bundle.
+    pub fn sign_bundle(&self, bundle: &Path) -> Said {
+        self.sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
     }
 
     /// Writes a release's sources and programs, and gives their folder.
@@ -280,8 +290,7 @@ impl Vendor {
     /// Two people sign the bundle, then the snapshot and the timestamp.
     pub fn publish(&self, release: &Release) -> PathBuf {
         let bundle = self.build(release);
-        self.sign("targets-a", &["--bundle", bundle.to_str().unwrap()])
-            .good();
+        self.sign_bundle(&bundle).good();
         self.sign("targets-c", &[]).good();
         self.freshen(&[]);
         bundle
