@@ -152,3 +152,94 @@ async fn a_program_without_a_valid_token_gets_a_problem_document() {
     );
     assert_eq!(reply.json()["status"], 404);
 }
+
+#[tokio::test]
+async fn a_person_changes_their_own_password_and_is_signed_out_elsewhere() {
+    let clinic = Clinic::start().await;
+    let (here, elsewhere) = (clinic.login("naledi").await, clinic.login("naledi").await);
+    let colleague = clinic.login("reception").await;
+    let change = async |now: &str, new: &str, again: &str| {
+        let fields = [
+            ("password", now),
+            ("new_password", new),
+            ("new_password_again", again),
+        ];
+        here.post_form("/password", &fields).await
+    };
+    let own = "vier woorde vir naledi";
+    for (now, new, again, field) in [
+        ("wrong", own, own, "password"),
+        (PASSWORD, "short", "short", "new_password"),
+        (PASSWORD, PASSWORD, PASSWORD, "new_password"),
+        (
+            PASSWORD,
+            own,
+            "vier woorde vir lerato",
+            "new_password_again",
+        ),
+    ] {
+        let text = change(now, new, again).await.expect(422).text();
+        assert!(text.contains(&format!("href=\"#f-{field}\"")), "{text}");
+        assert!(!text.contains(own), "a password is sent back");
+    }
+    let reply = change(PASSWORD, own, own).await.expect(303);
+    assert!(here.page(reply.location()).await.contains("is changed"));
+    elsewhere.get("/day").await.expect(303);
+    colleague.get("/day").await.expect(200);
+    let sign_in = async |password: &str| {
+        let fields = [("username", "naledi"), ("password", password)];
+        clinic.stranger().post_form("/login", &fields).await
+    };
+    sign_in(PASSWORD).await.expect(422);
+    sign_in(own).await.expect(303);
+    let mut db = clinic.superuser().await;
+    let logged: Vec<String> = sqlx::query_scalar(
+        "SELECT action || ' ' || entity || ': ' || reason FROM audit_events
+         WHERE entity IN ('User', 'Session') AND reason IN ('wrong password', 'changed their password') ORDER BY at, id",
+    )
+    .fetch_all(&mut db)
+    .await
+    .unwrap();
+    assert_eq!(
+        logged,
+        [
+            "refuse Session: wrong password",
+            "update User: changed their password",
+            "refuse Session: wrong password"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_open_page_is_no_way_to_try_passwords() {
+    let clinic = Clinic::start().await;
+    let here = clinic.login("naledi").await;
+    let own = "vier woorde vir naledi";
+    let fields = |password| {
+        [
+            ("password", password),
+            ("new_password", own),
+            ("new_password_again", own),
+        ]
+    };
+    for _ in 0..10 {
+        here.post_form("/password", &fields("wrong"))
+            .await
+            .expect(422);
+    }
+    let closed = here.post_form("/password", &fields(PASSWORD)).await;
+    assert!(closed.expect(429).text().contains("opens again in"));
+    clinic.advance(Duration::minutes(16));
+    here.post_form("/password", &fields(PASSWORD))
+        .await
+        .expect(303);
+    // A program's token changes nobody's password.
+    let program = clinic.program("naledi").await;
+    assert!(
+        program
+            .post_form("/password", &fields(own))
+            .await
+            .status
+            .is_client_error()
+    );
+}

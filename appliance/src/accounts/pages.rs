@@ -136,13 +136,7 @@ fn fault(
             "This is the one-time password. Choose one that nobody else knows.",
         ));
     }
-    if let Some(fault) = rules::password_fault(chosen, username, practice) {
-        return Some(("new_password", fault));
-    }
-    (chosen != again).then_some((
-        "new_password_again",
-        "The two passwords differ. Type both again.",
-    ))
+    rules::chosen_fault(chosen, again, username, practice)
 }
 
 pub(super) async fn sign_in(
@@ -164,8 +158,7 @@ pub(super) async fn sign_in(
         .as_ref()
         .and_then(|l| rules::locked_for(l.locked_until, now))
     {
-        let minutes = seconds.div_ceil(60);
-        page.errors.insert("form", format!("Too many wrong passwords. This account opens again in {minutes} minutes; the practice's admin can see who tried."));
+        page.errors.insert("form", rules::locked_text(seconds));
         let headers = [(header::RETRY_AFTER, seconds.to_string())];
         return Ok((StatusCode::TOO_MANY_REQUESTS, headers, html(&app, &page)?).into_response());
     }
@@ -178,17 +171,7 @@ pub(super) async fn sign_in(
     let (login, known) = if fits { (login, None) } else { (None, login) };
     let Some(login) = login else {
         if let Some(login) = known {
-            let before = store::count_failure(pool, &username).await?;
-            let (failures, locked) = rules::after_failure(before, now);
-            if locked.is_some() {
-                store::set_failures(pool, &username, failures, locked).await?;
-            }
-            let event = AuditEvent::new(Action::Refuse, "Session")
-                .id(login.user.0)
-                .reason("wrong password");
-            app.db
-                .record_refusal(&Actor::user(login.practice, login.user), now, event)
-                .await?;
+            store::refuse_password(&app, &login, &username, now).await?;
         }
         page.errors.insert("password", WRONG.into());
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());

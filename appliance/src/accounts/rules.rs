@@ -23,6 +23,30 @@ pub(super) fn locked_for(until: Option<OffsetDateTime>, now: OffsetDateTime) -> 
         .map(|u| u64::try_from((u - now).whole_seconds()).unwrap_or(0).max(1))
 }
 
+/// What somebody is told whose account is closed for that many seconds.
+pub(super) fn locked_text(seconds: u64) -> String {
+    let minutes = seconds.div_ceil(60);
+    format!(
+        "Too many wrong passwords. This account opens again in {minutes} minutes; the practice's admin can see who tried."
+    )
+}
+
+/// What is wrong with a password that somebody chose and typed twice, and in which field.
+pub(super) fn chosen_fault(
+    chosen: &str,
+    again: &str,
+    username: &str,
+    practice: &str,
+) -> Option<(&'static str, &'static str)> {
+    if let Some(fault) = password_fault(chosen, username, practice) {
+        return Some(("new_password", fault));
+    }
+    (chosen != again).then_some((
+        "new_password_again",
+        "The two passwords differ. Type both again.",
+    ))
+}
+
 /// Where to go after signing in: only a path on this site.
 pub(super) fn local_path(next: &str) -> &str {
     let local = next.starts_with('/')

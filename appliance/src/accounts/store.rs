@@ -3,9 +3,11 @@
 use sqlx::{PgConnection, PgPool};
 use time::{Duration, OffsetDateTime};
 
+use super::rules;
+use crate::db::{Action, Actor, AuditEvent};
 use crate::error::Result;
 use crate::ids::{PracticeId, PractitionerId, UserId};
-use crate::web::Role;
+use crate::web::{App, Role};
 
 /// A session ends eight hours after it began, whatever happens in it.
 const SESSION: Duration = Duration::hours(8);
@@ -34,7 +36,7 @@ pub(super) async fn login(pool: &PgPool, username: &str) -> Result<Option<Login>
 }
 
 /// Counts one more wrong password, however many are tried at once, and gives the number before it.
-pub(super) async fn count_failure(pool: &PgPool, username: &str) -> Result<i32> {
+async fn count_failure(pool: &PgPool, username: &str) -> Result<i32> {
     Ok(sqlx::query_scalar!(
         r#"UPDATE logins SET failures = failures + 1 WHERE username = lower($1) RETURNING failures - 1 AS "before!""#,
         username
@@ -77,6 +79,62 @@ pub(super) async fn set_own_password(
     .execute(conn)
     .await?;
     Ok(set.rows_affected() == 1)
+}
+
+/// Stores the password that somebody chose in place of their own. False where that one is gone.
+pub(super) async fn change_password(
+    conn: &mut PgConnection,
+    login: &Login,
+    password_hash: &str,
+) -> Result<bool> {
+    let set = sqlx::query!(
+        "UPDATE logins SET password_hash = $3, failures = 0 WHERE practice_id = $1 AND user_id = $2 AND password_hash = $4 AND active",
+        login.practice.0,
+        login.user.0,
+        password_hash,
+        login.password_hash
+    )
+    .execute(conn)
+    .await?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// Ends every session of a person but this one.
+pub(super) async fn delete_other_sessions(
+    conn: &mut PgConnection,
+    login: &Login,
+    own: &[u8; 32],
+) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM sessions WHERE practice_id = $1 AND user_id = $2 AND token_hash <> $3",
+        login.practice.0,
+        login.user.0,
+        &own[..]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Counts a wrong password, closes the account for a while after too many, and records that it was refused.
+pub(super) async fn refuse_password(
+    app: &App,
+    login: &Login,
+    username: &str,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let pool = &app.db.records;
+    let before = count_failure(pool, username).await?;
+    let (failures, locked) = rules::after_failure(before, now);
+    if locked.is_some() {
+        set_failures(pool, username, failures, locked).await?;
+    }
+    let event = AuditEvent::new(Action::Refuse, "Session")
+        .id(login.user.0)
+        .reason("wrong password");
+    app.db
+        .record_refusal(&Actor::user(login.practice, login.user), now, event)
+        .await
 }
 
 /// The practice's name, in a transaction that is scoped to it.

@@ -147,7 +147,7 @@ pub(super) async fn load(
     let mut tx = app.begin(session).await?;
     let now = tx.now();
     let today = clock::local(now).0;
-    let practice = practices::practice(&mut tx).await?.name;
+    let practice = practices::practice(&mut tx).await?.details.name;
     let mut practitioners = practices::practitioners_ever(&mut tx).await?;
     let hours = practices::working_hours(&mut tx, date.weekday()).await?;
     let types = practices::session_types(&mut tx).await?;

@@ -2,28 +2,19 @@
 
 use time::Time;
 
+use super::details::Details;
 use crate::ids::{PracticeId, PractitionerId, RoomId, SessionTypeId};
 use crate::money::Rand;
 
-/// A practice, as its paper shows it.
+/// A practice.
 #[derive(Clone, Debug)]
 pub struct Practice {
     /// Which one.
     pub id: PracticeId,
-    /// Its name.
-    pub name: String,
-    /// Its number with the Board of Healthcare Funders; empty where it has none.
-    pub bhf_number: String,
-    /// Its VAT number; empty where it is no vendor.
-    pub vat_number: String,
-    /// Its street and postal address.
-    pub address: String,
-    /// Its phone number.
-    pub phone: String,
-    /// Its e-mail address.
-    pub email: String,
-    /// Where to pay, as printed on invoices.
-    pub bank_details: String,
+    /// What its paper says of it.
+    pub details: Details,
+    /// Which change of the details this is.
+    pub version: i32,
 }
 
 /// What a practitioner is registered for.

@@ -1,5 +1,6 @@
 //! The SQL of the practice's own settings. None of it is patient data.
 
+use super::details::Details;
 use super::practice::{Discipline, Practice, Practitioner, Room, SessionType, WorkingHours};
 use crate::db::PracticeTx;
 use crate::error::{Error, Result};
@@ -12,19 +13,24 @@ use crate::money::Rand;
 /// When the database does not answer.
 pub async fn practice(tx: &mut PracticeTx) -> Result<Practice> {
     let row = sqlx::query!(
-        r#"SELECT practice_id AS "id: PracticeId", name, bhf_number, vat_number, address, phone, email, bank_details FROM practices"#
+        r#"SELECT practice_id AS "id: PracticeId", name, bhf_number, vat_number, address, phone, email, bank_details,
+                  version
+           FROM practices"#
     )
     .fetch_one(tx.conn())
     .await?;
     Ok(Practice {
         id: row.id,
-        name: row.name,
-        bhf_number: row.bhf_number,
-        vat_number: row.vat_number,
-        address: row.address,
-        phone: row.phone,
-        email: row.email,
-        bank_details: row.bank_details,
+        details: Details {
+            name: row.name,
+            bhf_number: row.bhf_number,
+            vat_number: row.vat_number,
+            address: row.address,
+            phone: row.phone,
+            email: row.email,
+            bank_details: row.bank_details,
+        },
+        version: row.version,
     })
 }
 

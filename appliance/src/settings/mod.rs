@@ -1,4 +1,4 @@
-//! The practice's settings: who works there and signs in, rooms, and session types. Nothing is deleted: what has been used by a
+//! The practice's settings: its details, who works there and signs in, rooms, and session types. Nothing is deleted: what has been used by a
 //! booking is ended and can be brought back.
 
 mod account_forms;
@@ -6,6 +6,7 @@ mod accounts;
 mod forms;
 mod hours;
 mod overview;
+mod practice;
 mod rooms;
 mod session_types;
 mod store;
@@ -23,6 +24,7 @@ use crate::web::App;
 pub const TEMPLATES: &[(&str, &str)] = &[
     ("settings/parts.html", include_str!("parts.html")),
     ("settings/overview.html", include_str!("overview.html")),
+    ("settings/practice.html", include_str!("practice.html")),
     ("settings/room.html", include_str!("room.html")),
     (
         "settings/session_type.html",
@@ -37,6 +39,10 @@ pub const TEMPLATES: &[(&str, &str)] = &[
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/settings", get(overview::show))
+        .route(
+            "/settings/practice",
+            get(practice::edit).post(practice::save),
+        )
         .route("/settings/rooms", post(rooms::create))
         .route("/settings/rooms/new", get(rooms::new))
         .route("/settings/rooms/{id}", get(rooms::edit).post(rooms::save))
@@ -75,6 +81,7 @@ pub fn routes() -> Router<App> {
 #[cfg(test)]
 crate::web::page_samples!(
     overview::OverviewPage,
+    practice::PracticePage,
     rooms::RoomPage,
     session_types::SessionTypePage,
     therapist_forms::TherapistPage,

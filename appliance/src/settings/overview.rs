@@ -8,7 +8,7 @@ use super::{hours, store, therapist_forms, types_store};
 use crate::accounts::{self, Account};
 use crate::clock;
 use crate::error::Result;
-use crate::practices::{self, Discipline, Start};
+use crate::practices::{self, Details, Discipline, Practice, Start};
 use crate::web::{App, Page, Permission, Query, Role, Session, Shell, html};
 
 /// What was just done, and the way back from it.
@@ -79,7 +79,7 @@ struct Kind {
 #[derive(serde::Serialize)]
 pub(super) struct OverviewPage {
     shell: Shell,
-    practice: String,
+    practice: Details,
     may_change: bool,
     start: Option<Start>,
     done: Option<Done>,
@@ -114,7 +114,11 @@ pub(super) async fn show(
     session.require(Permission::ViewSettings)?;
     let mut tx = app.begin(&session).await?;
     let now = tx.now();
-    let practice = practices::practice(&mut tx).await?.name;
+    let Practice {
+        id: practice_id,
+        details: practice,
+        ..
+    } = practices::practice(&mut tx).await?;
     let therapists = store::therapists(tx.conn()).await?;
     let mut weeks = store::weeks(tx.conn()).await?;
     let accounts = accounts::accounts(&mut tx).await?;
@@ -235,6 +239,10 @@ pub(super) async fn show(
             },
             undo: (!a.active).then(|| format!("/settings/accounts/{}/back", a.id)),
         });
+    let by_practice = (practice_id.0.to_string() == query.done).then(|| Done {
+        text: "Saved: the practice's details.".into(),
+        undo: None,
+    });
     html(
         &app,
         &OverviewPage {
@@ -244,7 +252,7 @@ pub(super) async fn show(
             start: start
                 .contains(&false)
                 .then(|| Start::new(&session, start[0], start[1], start[2])),
-            done: by_login.or(found),
+            done: by_login.or(by_practice).or(found),
             people,
             rooms,
             types,
@@ -299,7 +307,11 @@ impl Page for OverviewPage {
         };
         let full = |may_change| Self {
             shell: Shell::sample(),
-            practice: "Rosebank Rehab".into(),
+            practice: Details {
+                name: "Rosebank Rehab".into(),
+                bank_details: "FNB, 62 000 000 000".into(),
+                ..Details::default()
+            },
             may_change,
             start: None,
             done: None,

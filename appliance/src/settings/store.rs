@@ -1,4 +1,4 @@
-//! The SQL of rooms, therapists and their hours.
+//! The SQL of the practice's details, rooms, therapists and their hours.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -8,6 +8,25 @@ use super::hours::{self, Stretch};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ids::{PracticeId, PractitionerId, RoomId};
+use crate::practices::Details;
+
+/// Changes what the practice says of itself.
+pub(super) async fn update_details(conn: &mut PgConnection, to: &Details) -> Result<()> {
+    sqlx::query!(
+        "UPDATE practices SET name = $1, bhf_number = $2, vat_number = $3, address = $4, phone = $5, email = $6, bank_details = $7,
+             version = version + 1",
+        to.name,
+        to.bhf_number,
+        to.vat_number,
+        to.address,
+        to.phone,
+        to.email,
+        to.bank_details
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
 
 /// A room, in use or not.
 #[derive(Clone, Debug)]

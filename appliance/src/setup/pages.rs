@@ -7,11 +7,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 
 use super::code::Visitor;
-use super::progress::{Admin, Practice, Progress, Step};
+use super::progress::{Admin, Progress, Step};
 use super::request::{Answer, Confirm, State as Stand};
 use super::rules;
 use crate::accounts::{hash_password, password_fault, username};
 use crate::error::{Error, FieldError, Problems, Result};
+use crate::practices::Details;
 use crate::web::{App, Form, Page, html, optional_text, required_text};
 
 /// Errors by field.
@@ -167,7 +168,7 @@ impl Page for ProgressFragment {
 pub(super) struct PracticePage {
     steps: Vec<StepLink>,
     errors: Errors,
-    typed: Practice,
+    typed: Details,
 }
 
 impl Page for PracticePage {
@@ -176,7 +177,7 @@ impl Page for PracticePage {
         let page = |errors| Self {
             steps: steps(&Progress::default(), Step::Practice),
             errors,
-            typed: Practice::default(),
+            typed: Details::default(),
         };
         vec![
             page(Errors::new()),
@@ -198,73 +199,13 @@ pub(super) async fn practice(State(app): State<App>, visitor: Visitor) -> Result
     )
 }
 
-#[derive(serde::Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-pub(super) struct PracticeForm {
-    name: String,
-    bhf_number: String,
-    vat_number: String,
-    address: String,
-    phone: String,
-    email: String,
-}
-
-fn lines(problems: &mut Problems, text: &str) -> String {
-    let kept: Vec<String> = text
-        .lines()
-        .map(|line| optional_text(problems, "address", Some(line), 120))
-        .filter(|line| !line.is_empty())
-        .collect();
-    if kept.len() > 8 {
-        problems.add("address", "At most eight lines.");
-    }
-    kept.join("\n")
-}
-
-fn read_practice(form: &PracticeForm) -> Result<Practice> {
-    let mut problems = Problems::new();
-    let digits = |text: &str| {
-        text.chars()
-            .filter(char::is_ascii_digit)
-            .collect::<String>()
-    };
-    let practice = Practice {
-        name: required_text(&mut problems, "name", &form.name, 200),
-        bhf_number: optional_text(&mut problems, "bhf_number", Some(&form.bhf_number), 20),
-        vat_number: optional_text(&mut problems, "vat_number", Some(&form.vat_number), 20),
-        address: lines(&mut problems, &form.address),
-        phone: optional_text(&mut problems, "phone", Some(&form.phone), 40),
-        email: optional_text(&mut problems, "email", Some(&form.email), 254),
-    };
-    if !practice.bhf_number.is_empty() && digits(&practice.bhf_number).len() != 7 {
-        problems.add(
-            "bhf_number",
-            "A practice number has 7 digits, such as 0123456.",
-        );
-    }
-    // VAT Act 89 of 1991: a vendor's number has ten digits and begins with 4.
-    let vat = digits(&practice.vat_number);
-    if !practice.vat_number.is_empty() && (vat.len() != 10 || !vat.starts_with('4')) {
-        problems.add(
-            "vat_number",
-            "A VAT number has 10 digits and begins with 4.",
-        );
-    }
-    if !practice.email.is_empty() && rules::mail_address(&practice.email).is_none() {
-        problems.add("email", "This is not an e-mail address.");
-    }
-    problems.check()?;
-    Ok(practice)
-}
-
 /// `POST /setup/practice`
 pub(super) async fn save_practice(
     State(app): State<App>,
     mut visitor: Visitor,
-    Form(form): Form<PracticeForm>,
+    Form(form): Form<Details>,
 ) -> Result<Response> {
-    match read_practice(&form) {
+    match form.checked() {
         Ok(practice) => {
             visitor.row.progress.practice = Some(practice);
             let next = visitor.row.progress.next();
@@ -276,14 +217,7 @@ pub(super) async fn save_practice(
             &PracticePage {
                 steps: steps(&visitor.row.progress, Step::Practice),
                 errors: by_field(fields),
-                typed: Practice {
-                    name: form.name,
-                    bhf_number: form.bhf_number,
-                    vat_number: form.vat_number,
-                    address: form.address,
-                    phone: form.phone,
-                    email: form.email,
-                },
+                typed: form,
             },
         ),
         Err(other) => Err(other),

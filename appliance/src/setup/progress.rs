@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::request::{Backup, Confirm, Target};
+use crate::practices::Details;
 
 /// A step of the wizard, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,17 +49,6 @@ impl Step {
     }
 }
 
-/// The practice, as typed and checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Practice {
-    pub name: String,
-    pub bhf_number: String,
-    pub vat_number: String,
-    pub address: String,
-    pub phone: String,
-    pub email: String,
-}
-
 /// The first admin. The password is kept as its hash only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Admin {
@@ -100,7 +90,7 @@ pub(super) struct BackupStep {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub(super) struct Progress {
-    pub practice: Option<Practice>,
+    pub practice: Option<Details>,
     pub admin: Option<Admin>,
     pub certificate: Certificate,
     pub backup: BackupStep,
@@ -146,7 +136,7 @@ mod tests {
         let mut progress = Progress::default();
         assert_eq!(progress.next(), Step::Practice);
         assert!(!progress.may_open(Step::Admin));
-        progress.practice = Some(Practice::default());
+        progress.practice = Some(Details::default());
         progress.admin = Some(Admin::default());
         assert_eq!(progress.next(), Step::Certificate);
         assert!(progress.may_open(Step::Practice) && !progress.may_open(Step::Backup));

@@ -3,9 +3,10 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::progress::{Practice, Progress};
+use super::progress::Progress;
 use crate::error::{Error, Result};
 use crate::ids::PracticeId;
+use crate::practices::Details;
 
 /// The wizard's one row.
 #[derive(Clone, Debug, Default)]
@@ -73,17 +74,19 @@ pub(super) async fn save(conn: &mut PgConnection, row: &Row, now: OffsetDateTime
 pub(super) async fn insert_practice(
     conn: &mut PgConnection,
     id: PracticeId,
-    p: &Practice,
+    p: &Details,
 ) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO practices (practice_id, name, bhf_number, vat_number, address, phone, email) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO practices (practice_id, name, bhf_number, vat_number, address, phone, email, bank_details)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         id.0,
         p.name,
         p.bhf_number,
         p.vat_number,
         p.address,
         p.phone,
-        p.email
+        p.email,
+        p.bank_details
     )
     .execute(&mut *conn)
     .await?;

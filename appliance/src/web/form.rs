@@ -138,3 +138,54 @@ pub fn single_line(
     use unicode_normalization::UnicodeNormalization;
     text.nfc().collect()
 }
+
+/// Accepts what a mail server could deliver to (the shape of RFC 5321, section 4.1.2, without quoted local parts),
+/// and nothing; trimmed.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn email_address(text: &str) -> Result<String, &'static str> {
+    const RULE: &str = "This is not an email address, such as name@example.co.za.";
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let (local, domain) = text.rsplit_once('@').ok_or(RULE)?;
+    let domain_fits = domain.contains('.')
+        && domain
+            .split('.')
+            .all(|l| !l.is_empty() && l.chars().all(|c| c.is_alphanumeric() || c == '-'));
+    let local_fits = !local.is_empty()
+        && local.chars().count() <= 64
+        && !local.chars().any(|c| {
+            c.is_whitespace() || c.is_control() || matches!(c, '@' | '<' | '>' | ',' | ';')
+        });
+    if domain_fits && local_fits && text.chars().count() <= 254 {
+        Ok(text.to_owned())
+    } else {
+        Err(RULE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn email_addresses_have_their_shape() {
+        for good in ["a@b.co", "thandiwe.khumalo+physio@example.co.za", ""] {
+            assert!(email_address(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a",
+            "a@b",
+            "@b.co",
+            "a b@c.co",
+            "a@b..co",
+            "a@b.co,c@d.co",
+            "a@b.c\0o",
+        ] {
+            assert!(email_address(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -17,7 +17,9 @@ pub(crate) use errors::page_samples as error_samples;
 pub use assets::serve as serve_asset;
 pub use errors::{is_unlogged_refusal, render_errors};
 pub use events::{Change, Events, listen, stream as event_stream};
-pub use form::{Form, FormId, JsonBody, Query, optional_text, required_text, single_line};
+pub use form::{
+    Form, FormId, JsonBody, Query, email_address, optional_text, required_text, single_line,
+};
 pub use full::{refuse_writes, watch_disk};
 pub use headers::{SECURITY_POLICY, security_headers};
 pub use idempotency::{claim, made};

@@ -64,7 +64,7 @@ async fn invoice(client: &Client, encounter: EncounterId) -> String {
 }
 
 /// An invoice for a visit of somebody new.
-async fn any_invoice(clinic: &Clinic, client: &Client) -> String {
+pub async fn any_invoice(clinic: &Clinic, client: &Client) -> String {
     let patient = clinic.patient("Khumalo", "Thandiwe").await;
     invoice(client, visit(clinic, patient).await).await
 }

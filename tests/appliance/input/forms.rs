@@ -69,6 +69,16 @@ pub fn settings(all: &Furnished) -> Vec<Form> {
         ("tariff_code", "66501"),
         ("capacity", "1"),
     ];
+    let details = [
+        ("name", "Rosebank Rehab"),
+        ("bhf_number", "0123456"),
+        ("vat_number", ""),
+        ("address", "1 Main Road"),
+        ("phone", "011 555 0143"),
+        ("email", "desk@example.co.za"),
+        ("bank_details", "First Bank"),
+        ("version", "1"),
+    ];
     let with = |fields: &[(&'static str, &'static str)], last| {
         let mut fields = fields.to_vec();
         fields.push(last);
@@ -91,6 +101,7 @@ pub fn settings(all: &Furnished) -> Vec<Form> {
             &with(&[("name", "Room 2")], version),
         ),
         form("admin", "/settings/session-types", &with(&kind, key)),
+        form("admin", "/settings/practice", &details),
         form("admin", "/settings/therapists", &therapist),
         form("admin", "/settings/accounts", &account),
         form(

@@ -3,6 +3,7 @@
 mod accounts;
 mod changes;
 mod new_practice;
+mod practice;
 
 use uuid::Uuid;
 
