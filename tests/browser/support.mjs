@@ -120,6 +120,9 @@ export function weekday(offset = 1) {
   return day(at);
 }
 
+/** A day on which there is room: the demo's own bookings, which fill some days wholly, end before. */
+export const clearDay = () => weekday(20 + randomInt(0, 40));
+
 /** A fictional South African identity number that fits its rules. */
 export function identityNumber(born, male) {
   const digits = `${born.slice(2).replaceAll('-', '')}${String(randomInt(male ? 5000 : 0, male ? 10_000 : 5000)).padStart(4, '0')}08`;
