@@ -10,8 +10,8 @@ mod tokens;
 
 pub use password::{Passwords, hash_password};
 pub use people::{
-    Account, account, accounts, active_admins, change_account, give_one_time_password,
-    one_time_fits, one_time_hash, set_account_active, username_taken,
+    Account, account, accounts, active_admins, change_account, give_one_time_password, hash_aside,
+    one_time_fits, set_account_active, username_taken,
 };
 pub use rules::{password_fault, username};
 pub use store::{NewUser, create_user, create_user_as};

@@ -137,7 +137,7 @@ pub(super) async fn change(
         page.errors.insert(field, fault.into());
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
     }
-    let hash = people::one_time_hash(form.new_password).await?;
+    let hash = people::hash_aside(form.new_password).await?;
     if !store::change_password(tx.conn(), &login, &hash).await? {
         return Err(Error::conflict(
             "Your password was changed a moment ago. Type the new one as your present password.",

@@ -198,7 +198,7 @@ pub(super) async fn sign_in(
             page.errors.insert(field, fault.into());
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&app, &page)?).into_response());
         }
-        let hash = people::one_time_hash(chosen).await?;
+        let hash = people::hash_aside(chosen).await?;
         if !store::set_own_password(tx.conn(), &login, &hash).await? {
             return Err(Error::conflict(
                 "Your password was changed a moment ago. Sign in with the new one.",

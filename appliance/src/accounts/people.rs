@@ -170,11 +170,11 @@ async fn sign_out(tx: &mut PracticeTx, id: UserId) -> Result<()> {
     Ok(())
 }
 
-/// [`hash_password`] of a one-time password, off the threads that serve.
+/// [`hash_password`], off the threads that serve.
 ///
 /// # Errors
 /// When the system gives no randomness.
-pub async fn one_time_hash(password: String) -> Result<String> {
+pub async fn hash_aside(password: String) -> Result<String> {
     tokio::task::spawn_blocking(move || hash_password(&password))
         .await
         .map_err(Error::internal)?

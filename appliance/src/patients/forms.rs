@@ -9,6 +9,7 @@ use super::store::{Candidate, PatientRow};
 use super::{identity, phone};
 use crate::clock;
 use crate::error::FieldError;
+use crate::web::field_errors;
 
 /// A field's words on the form.
 pub(super) fn label(field: &str) -> &str {
@@ -41,24 +42,7 @@ pub(super) fn label(field: &str) -> &str {
 
 /// Field → sentence that names the field and the rule, for `error_summary` and the fields.
 pub(super) fn errors(fields: &[FieldError]) -> Map<String, Value> {
-    let mut errors = Map::new();
-    for error in fields {
-        let label = label(&error.field);
-        let sentence = if error.message == "This is needed." {
-            let verb = if label.ends_with("names") {
-                "are"
-            } else {
-                "is"
-            };
-            format!("{label} {verb} needed.")
-        } else {
-            format!("{label}: {}", error.message)
-        };
-        errors
-            .entry(error.field.to_string())
-            .or_insert(Value::String(sentence));
-    }
-    errors
+    field_errors(fields, label)
 }
 
 /// A choice in a list.

@@ -173,7 +173,7 @@ impl OneTime {
         id: UserId,
     ) -> Result<Self> {
         let password = app.keys.one_time_password(session.user_id, form);
-        let hash = accounts::one_time_hash(password.clone()).await?;
+        let hash = accounts::hash_aside(password.clone()).await?;
         accounts::give_one_time_password(tx, id, &hash).await?;
         tx.record(
             AuditEvent::new(Action::Update, "User")

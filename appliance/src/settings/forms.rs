@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::db::{Action, AuditEvent, PracticeTx};
 use crate::error::{Error, FieldError, Result};
-use crate::web::{App, Permission, Session};
+use crate::web::{App, Permission, Session, field_errors};
 
 /// A field's words on the form.
 pub(super) fn label(field: &str) -> &str {
@@ -48,24 +48,7 @@ pub(super) fn label(field: &str) -> &str {
 
 /// Field → sentence that names the field and the rule, for `error_summary` and the fields.
 pub(super) fn errors(fields: &[FieldError]) -> Map<String, Value> {
-    let mut errors = Map::new();
-    for error in fields {
-        let label = label(&error.field);
-        let sentence = if error.message == "This is needed." {
-            let verb = if label.ends_with("names") {
-                "are"
-            } else {
-                "is"
-            };
-            format!("{label} {verb} needed.")
-        } else {
-            format!("{label}: {}", error.message)
-        };
-        errors
-            .entry(error.field.to_string())
-            .or_insert(Value::String(sentence));
-    }
-    errors
+    field_errors(fields, label)
 }
 
 /// An error for a template's sample.

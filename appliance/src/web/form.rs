@@ -3,8 +3,9 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
-use crate::error::{Error, Problems};
+use crate::error::{Error, FieldError, Problems};
 
 /// The id of a form sent by a page: sent twice, it makes one record.
 pub type FormId = uuid::Uuid;
@@ -137,6 +138,29 @@ pub fn single_line(
     }
     use unicode_normalization::UnicodeNormalization;
     text.nfc().collect()
+}
+
+/// Field → sentence that names the field and the rule, for `error_summary` and the fields; `label` gives a
+/// field's words on the form.
+pub fn field_errors(fields: &[FieldError], label: fn(&str) -> &str) -> Map<String, Value> {
+    let mut errors = Map::new();
+    for error in fields {
+        let label = label(&error.field);
+        let sentence = if error.message == "This is needed." {
+            let verb = if label.ends_with("names") {
+                "are"
+            } else {
+                "is"
+            };
+            format!("{label} {verb} needed.")
+        } else {
+            format!("{label}: {}", error.message)
+        };
+        errors
+            .entry(error.field.to_string())
+            .or_insert(Value::String(sentence));
+    }
+    errors
 }
 
 /// Accepts what a mail server could deliver to (the shape of RFC 5321, section 4.1.2, without quoted local parts),

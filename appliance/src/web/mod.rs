@@ -18,7 +18,8 @@ pub use assets::serve as serve_asset;
 pub use errors::{is_unlogged_refusal, render_errors};
 pub use events::{Change, Events, listen, stream as event_stream};
 pub use form::{
-    Form, FormId, JsonBody, Query, email_address, optional_text, required_text, single_line,
+    Form, FormId, JsonBody, Query, email_address, field_errors, optional_text, required_text,
+    single_line,
 };
 pub use full::{refuse_writes, watch_disk};
 pub use headers::{SECURITY_POLICY, security_headers};
