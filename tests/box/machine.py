@@ -31,6 +31,20 @@ def run(*command, check=True, timeout=600, data=None, env=None):
     return text
 
 
+def control_group_roots():
+    """Where the hierarchies stand by which systemd keeps its processes apart.
+
+    Each machine begins in a group of its own there: two in the same one would tidy away each other's services, which have
+    the same names.
+    """
+    roots = []
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, folder, kind, options, *_ = line.split()
+        if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(",")):
+            roots.append(Path(folder))
+    return roots
+
+
 class Machine:
     """One machine: a root of its own over a shared one, so that each begins as the shared one was left."""
 
@@ -43,6 +57,7 @@ class Machine:
         self.net = f"{self.name}b"
         self.process = None
         self.leader = None
+        self.groups = [root / self.name for root in control_group_roots()]
         for sub in ("upper", "work", "root"):
             (self.folder / sub).mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "overlay", "overlay", "-o",
@@ -63,8 +78,11 @@ class Machine:
     def start(self, timeout=120):
         """Boots and waits until systemd has nothing left to do."""
         log = open(self.log, "ab")
+        for group in self.groups:
+            group.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self.net}",
+            ["sh", "-c", 'for group in $0; do echo $$ >"$group/cgroup.procs"; done; exec "$@"', " ".join(map(str, self.groups)),
+             "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self.net}",
              "--capability=CAP_NET_ADMIN", f"--machine={self.name}", "-b", "-D", str(self.root), "--console=pipe",
              "--resolv-conf=off", "--timezone=off", "--link-journal=no"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -161,6 +179,23 @@ class Machine:
         for namespace in (self.lan, self.net):
             run("ip", "netns", "del", namespace, check=False)
         run("umount", "-l", self.root, check=False)
+        for group in self.groups:
+            self._remove(group)
+
+    @staticmethod
+    def _remove(group):
+        """Takes a control group away with all below it, as soon as the last that dies in it is gone."""
+        end = time.monotonic() + 10
+        while group.exists():
+            try:
+                for below in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+                    below.rmdir()
+                group.rmdir()
+            except OSError:
+                if time.monotonic() > end:
+                    print(f"left behind, because something still lives in it: {group}")
+                    return
+                time.sleep(0.05)
 
 
 def readyz(machine):
