@@ -1,7 +1,7 @@
 use crate::activations::{BLOCK, Forms, SUPER};
 use crate::half;
+use crate::memory::Lines;
 use crate::weights::{Parts, WeightType};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 /// Rows of weights that are computed together, one a lane.
 pub(crate) const TILE: usize = 16;
@@ -113,73 +113,6 @@ impl Unit {
     }
 }
 
-/// Bytes that begin at a cache line. Memory of zeros is taken as it is written.
-struct Lines {
-    start: *mut u8,
-    length: usize,
-}
-
-// SAFETY: it owns its bytes, as a Vec does.
-unsafe impl Send for Lines {}
-// SAFETY: shared references only read.
-unsafe impl Sync for Lines {}
-
-impl Lines {
-    fn layout(length: usize) -> Layout {
-        // A length that overflows this can't be backed by a file either.
-        Layout::from_size_align(length.max(1), 64).unwrap_or(Layout::new::<u8>())
-    }
-
-    fn zeroed(length: usize) -> Lines {
-        let layout = Self::layout(length);
-        // SAFETY: the layout has a size above nought.
-        let start = unsafe { alloc_zeroed(layout) };
-        if start.is_null() || layout.align() != 64 {
-            handle_alloc_error(layout);
-        }
-        large_pages(start, length);
-        Lines { start, length }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the allocation has this length and is initialised.
-        unsafe { std::slice::from_raw_parts(self.start, self.length) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and freed once.
-        unsafe { dealloc(self.start, Self::layout(self.length)) }
-    }
-}
-
-/// Asks for large pages: a pass reads all weights, and with small pages it would wait for their addresses as often as for
-/// them. Only a wish; without it everything is as before.
-fn large_pages(start: *mut u8, length: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        unsafe extern "C" {
-            fn madvise(start: *mut std::ffi::c_void, length: usize, advice: i32) -> i32;
-        }
-        const PAGE: usize = 4096;
-        const HUGEPAGE: i32 = 14;
-        let skipped = start.align_offset(PAGE);
-        if length > skipped + PAGE {
-            let whole = (length - skipped) / PAGE * PAGE;
-            // SAFETY: the range lies within our allocation and begins at a page; the advice changes no content.
-            unsafe { madvise(start.add(skipped).cast(), whole, HUGEPAGE) };
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (start, length);
-}
-
 /// A weight matrix, repacked in tiles of sixteen rows.
 pub struct Matrix {
     kind: WeightType,
@@ -270,7 +203,7 @@ impl Matrix {
 
     /// Memory of the packed weights, in bytes.
     pub fn bytes(&self) -> usize {
-        self.data.length
+        self.data.len()
     }
 
     pub(crate) fn tile_count(&self) -> usize {

@@ -4,7 +4,7 @@ use super::{Backend, BackendError, Device, Row};
 use crate::worker::gguf::{Gguf, GgufError};
 use crate::worker::model::config::{self, ModelConfig, Pairing};
 use hadada_kernels::{
-    Activations, AttendRow, Cpu, Forms, Isa, KvLayout, Matrix, Rotation, WeightType,
+    Activations, AttendRow, Cpu, Forms, Halves, Isa, KvLayout, Matrix, Rotation, WeightType,
 };
 
 /// A model on the processor.
@@ -16,7 +16,7 @@ pub struct CpuBackend {
     embedding: Matrix,
     /// Missing where the embedding serves as output too.
     output: Option<Matrix>,
-    cache: Vec<u16>,
+    cache: Halves,
     blocks: usize,
     cpu: Cpu,
     scratch: Scratch,
@@ -202,7 +202,7 @@ impl CpuBackend {
             output_norm: config::vector(file, "output_norm.weight", width)?,
             embedding: matrix(file, "token_embd.weight", config.vocabulary, width, None)?,
             output,
-            cache: vec![0; blocks * kv.block_elements()],
+            cache: Halves::zeroed(blocks * kv.block_elements()),
             blocks,
             kv,
             config,
