@@ -266,6 +266,24 @@ async fn systemd_s_socket_is_served_and_systemd_is_told() {
 }
 
 #[tokio::test]
+async fn a_page_asked_for_as_the_program_stops_is_still_served() {
+    let mut service = Service::start("").await;
+    let connector = service.client(None, MODERN);
+    let mut fresh = service.connect(service.port, &connector).await.unwrap();
+    let mut used = service.connect(service.port, &connector).await.unwrap();
+    ask(&mut used, HEALTH).await.unwrap();
+    service.signal("-TERM");
+    service.hear("STOPPING=1");
+    // The connection that was idle is closed at once, so its user waits for nothing.
+    assert_eq!(used.read(&mut [0]).await.unwrap(), 0);
+    let (status, body) = ask(&mut fresh, HEALTH).await.unwrap();
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "ok"));
+    // That was its last.
+    assert_eq!(fresh.read(&mut [0]).await.unwrap(), 0);
+    assert!(service.child.wait().unwrap().success());
+}
+
+#[tokio::test]
 async fn a_stopped_accept_loop_is_not_reported_as_well() {
     let service = Service::start("").await;
     service.hear("WATCHDOG=1");

@@ -14,7 +14,6 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustls::RootCertStore;
 use rustls::pki_types::{
@@ -25,9 +24,11 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Current;
 use super::refused::Guarded;
@@ -35,6 +36,9 @@ use super::watchdog::Pulse;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection may take to its first request when the program stops: it was made for one, and a browser shows its
+/// user an error where that gets no answer, while it sends what an older connection lost once more.
+const FIRST: Duration = Duration::from_secs(1);
 /// How long requests under way may take when the program stops.
 const FINISH: Duration = Duration::from_secs(20);
 
@@ -234,7 +238,7 @@ pub(super) async fn accept(
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
         .keep_alive_interval(Duration::from_secs(30));
-    let graceful = GracefulShutdown::new();
+    let (closing, open) = (CancellationToken::new(), TaskTracker::new());
     let mut stop = pin!(stop);
     loop {
         let (stream, address) = tokio::select! {
@@ -257,24 +261,23 @@ pub(super) async fn accept(
                 break;
             }
         };
-        let (door, router, server, watcher) = (
+        let (door, router, server, closing) = (
             door.clone(),
             router.clone(),
             server.clone(),
-            graceful.watcher(),
+            closing.clone(),
         );
-        tokio::spawn(async move {
-            if let Err(error) = connection(door, router, server, watcher, stream, address).await {
+        open.spawn(async move {
+            if let Err(error) = connection(door, router, server, closing, stream, address).await {
                 tracing::debug!(%error, %address, "connection ended");
             }
         });
     }
     drop(listener);
     stopping();
-    if tokio::time::timeout(FINISH, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    closing.cancel();
+    open.close();
+    if tokio::time::timeout(FINISH, open.wait()).await.is_err() {
         tracing::warn!("some requests were still under way and were cut");
     }
     Ok(())
@@ -284,7 +287,7 @@ async fn connection(
     door: Door,
     router: Router,
     server: Builder<TokioExecutor>,
-    watcher: hyper_util::server::graceful::Watcher,
+    closing: CancellationToken,
     stream: tokio::net::TcpStream,
     address: SocketAddr,
 ) -> anyhow::Result<()> {
@@ -298,9 +301,12 @@ async fn connection(
         .peer_certificates()
         .and_then(|chain| chain.first())
         .map(|leaf| ClientCertificate(leaf.as_ref().into()));
+    let since = tokio::time::Instant::now();
+    let (begun, mut begins) = watch::channel(false);
     let router = tower::ServiceExt::map_request(
         router,
         move |mut request: http::Request<hyper::body::Incoming>| {
+            begun.send_replace(true);
             request.extensions_mut().insert(ConnectInfo(address));
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
@@ -309,10 +315,21 @@ async fn connection(
         },
     );
     let service = TowerToHyperService::new(router);
-    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    watcher
-        .watch(connection.into_owned())
-        .await
-        .map_err(|e| anyhow::anyhow!(e))?;
+    let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let closes = async {
+        closing.cancelled().await;
+        tokio::select! {
+            _ = begins.wait_for(|&begun| begun) => {}
+            () = tokio::time::sleep_until(since + FIRST) => {}
+        }
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closes => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended.map_err(|e| anyhow::anyhow!(e))?;
     Ok(())
 }
