@@ -4,7 +4,7 @@ use crate::Error;
 use hadada_inference::worker::backend::cpu::CpuBackend;
 use hadada_inference::worker::backend::{Backend, KV_BLOCK, Row};
 use hadada_inference::worker::gguf::Gguf;
-use hadada_kernels::{Cpu, Isa, pick};
+use hadada_kernels::{Cpu, Halves, Isa, pick};
 use std::path::Path;
 use std::time::Instant;
 
@@ -154,17 +154,19 @@ fn tables(sequences: usize, length: usize) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// What some threads can read from memory, in bytes a second: the roof over a model larger than the caches.
+/// What some threads can read from memory, in bytes a second: the roof over a model larger than the caches. It is read from
+/// large pages, as the weights are.
 pub fn memory_speed(threads: usize) -> f64 {
-    const WORDS: usize = 1 << 26;
-    let data: Vec<u64> = (0..WORDS as u64).collect();
+    const BYTES: usize = 512 << 20;
+    let mut data = Halves::zeroed(BYTES / 2);
+    data.fill(1);
     let mut best = 0.0f64;
     for _ in 0..5 {
         let start = Instant::now();
-        let total: u64 = std::thread::scope(|scope| {
+        let total: u16 = std::thread::scope(|scope| {
             let parts: Vec<_> = data
-                .chunks(WORDS / threads)
-                .map(|part| scope.spawn(move || part.iter().fold(0u64, |s, x| s ^ x)))
+                .chunks(data.len() / threads)
+                .map(|part| scope.spawn(move || part.iter().fold(0, |s, x| s ^ x)))
                 .collect();
             parts
                 .into_iter()
@@ -172,7 +174,7 @@ pub fn memory_speed(threads: usize) -> f64 {
                 .fold(0, |a, b| a ^ b)
         });
         std::hint::black_box(total);
-        best = best.max((WORDS * 8) as f64 / start.elapsed().as_secs_f64());
+        best = best.max(BYTES as f64 / start.elapsed().as_secs_f64());
     }
     best
 }

@@ -3,6 +3,7 @@
     reason = "iterator adapters are closures, in which the instruction set is not on"
 )]
 
+use crate::memory::fetch;
 use crate::simd::Simd;
 
 /// Positions in one block of the key and value cache.
@@ -238,6 +239,9 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
         for index in 0..blocks {
             let block = *at.blocks.get_unchecked(index) as usize;
             let keys = cache.add(layout.head_start(block, layer, false, head));
+            let values = cache.add(layout.head_start(block, layer, true, head));
+            let next = *at.blocks.get_unchecked((index + 1).min(blocks - 1)) as usize;
+            let next = cache.add(layout.head_start(next, layer, false, head));
             let first = index * KV_BLOCK;
             // Sixteen at once, for their sums; those past the end are read, for the block is whole, and overwritten below.
             for first in (first..seen.min(first + KV_BLOCK)).step_by(16) {
@@ -245,6 +249,12 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
                 let mut dots = [[S::splat(0.0); 16]; G];
                 for p in 0..16 {
                     let mut key = [S::splat(0.0); C];
+                    // The cache was last read a whole pass ago: its next keys, and the values, come while these are used.
+                    for c in (0..C).step_by(2) {
+                        let place = (first % KV_BLOCK + p) * size + c * 16;
+                        fetch(next.add(place).addr());
+                        fetch(values.add(place).addr());
+                    }
                     for c in 0..C {
                         key[c] = S::load_half(keys.add(p * size + c * 16));
                     }

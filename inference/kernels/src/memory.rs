@@ -135,6 +135,19 @@ impl std::ops::DerefMut for Halves {
     }
 }
 
+/// Asks for the cache line at an address, without waiting.
+#[inline(always)]
+pub(crate) fn fetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching never faults, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(std::ptr::without_provenance(address));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

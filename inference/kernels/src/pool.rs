@@ -5,6 +5,7 @@
 //! takes off its core delays nobody. Helpers spin for some microseconds between loops, because the loops of one forward
 //! pass follow each other that closely, and then sleep: waiting burns no processor.
 
+use crate::memory;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -146,23 +147,10 @@ impl Asking {
             return;
         }
         for line in 0..LINES {
-            fetch(start + self.offset + line * 64);
+            memory::fetch(start + self.offset + line * 64);
         }
         self.offset += LINES * 64;
     }
-}
-
-/// Asks for the cache line at an address, without waiting.
-#[inline(always)]
-fn fetch(address: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching never faults, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(std::ptr::without_provenance(address));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 impl Pool {
