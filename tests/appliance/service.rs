@@ -269,9 +269,9 @@ async fn systemd_s_socket_is_served_and_systemd_is_told() {
 async fn a_page_asked_for_as_the_program_stops_is_still_served() {
     let mut service = Service::start("").await;
     let connector = service.client(None, MODERN);
-    let mut fresh = service.connect(service.port, &connector).await.unwrap();
     let mut used = service.connect(service.port, &connector).await.unwrap();
     ask(&mut used, HEALTH).await.unwrap();
+    let mut fresh = service.connect(service.port, &connector).await.unwrap();
     service.signal("-TERM");
     service.hear("STOPPING=1");
     // The connection that was idle is closed at once, so its user waits for nothing.
@@ -281,6 +281,25 @@ async fn a_page_asked_for_as_the_program_stops_is_still_served() {
     // That was its last.
     assert_eq!(fresh.read(&mut [0]).await.unwrap(), 0);
     assert!(service.child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn who_must_sign_in_first_is_told_so_although_nobody_read_the_form() {
+    let service = Service::start("").await;
+    let connector = service.client(None, MODERN);
+    let mut stream = service.connect(service.port, &connector).await.unwrap();
+    let form = format!("given_name={}", "x".repeat(1_000_000));
+    for _ in 0..3 {
+        let head = format!(
+            "POST /patients HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+            form.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (status, _) = ask(&mut stream, &form).await.unwrap();
+        assert_eq!(status, "HTTP/1.1 303 See Other");
+    }
+    let (status, _) = ask(&mut stream, HEALTH).await.unwrap();
+    assert_eq!(status, "HTTP/1.1 200 OK");
 }
 
 #[tokio::test]

@@ -79,9 +79,11 @@ class Machine:
         """Boots and waits until systemd has nothing left to do."""
         log = open(self.log, "ab")
         for group in self.groups:
+            # Of an earlier start, where only what is below it may hold processes.
+            self._remove(group)
             group.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            ["sh", "-c", 'for group in $0; do echo $$ >"$group/cgroup.procs"; done; exec "$@"', " ".join(map(str, self.groups)),
+            ["sh", "-c", 'for group in $0; do echo $$ >"$group/cgroup.procs" || exit 1; done; exec "$@"', " ".join(map(str, self.groups)),
              "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self.net}",
              "--capability=CAP_NET_ADMIN", f"--machine={self.name}", "-b", "-D", str(self.root), "--console=pipe",
              "--resolv-conf=off", "--timezone=off", "--link-journal=no"],

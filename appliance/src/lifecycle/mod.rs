@@ -4,6 +4,7 @@ mod admin;
 mod refused;
 mod remote;
 mod tls;
+mod unread;
 mod watchdog;
 
 pub use admin::router as admin_router;

@@ -36,8 +36,8 @@ use super::watchdog::Pulse;
 
 /// How long a client may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a connection may take to its first request when the program stops: it was made for one, and a browser shows its
-/// user an error where that gets no answer, while it sends what an older connection lost once more.
+/// How long a browser's connection may take to its first request when the program stops: it was made for one, and its user sees
+/// an error where that gets no answer, while what an older connection lost is sent once more.
 const FIRST: Duration = Duration::from_secs(1);
 /// How long requests under way may take when the program stops.
 const FINISH: Duration = Duration::from_secs(20);
@@ -196,6 +196,15 @@ impl Door {
             Self::Certified(guarded) => guarded.let_in(stream, address).await,
         }
     }
+
+    /// How long a connection may take to its first request, once no more are let in.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Open(_) => FIRST,
+            // What closes this door may be that a certificate was revoked: who came in before has to show theirs again.
+            Self::Certified(_) => Duration::ZERO,
+        }
+    }
 }
 
 /// The certificate that a client showed, checked already: DER.
@@ -238,6 +247,7 @@ pub(super) async fn accept(
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
         .keep_alive_interval(Duration::from_secs(30));
+    let router = router.layer(axum::middleware::from_fn(super::unread::read));
     let (closing, open) = (CancellationToken::new(), TaskTracker::new());
     let mut stop = pin!(stop);
     loop {
@@ -301,7 +311,7 @@ async fn connection(
         .peer_certificates()
         .and_then(|chain| chain.first())
         .map(|leaf| ClientCertificate(leaf.as_ref().into()));
-    let since = tokio::time::Instant::now();
+    let last = tokio::time::Instant::now() + door.patience();
     let (begun, mut begins) = watch::channel(false);
     let router = tower::ServiceExt::map_request(
         router,
@@ -320,15 +330,16 @@ async fn connection(
         closing.cancelled().await;
         tokio::select! {
             _ = begins.wait_for(|&begun| begun) => {}
-            () = tokio::time::sleep_until(since + FIRST) => {}
+            () = tokio::time::sleep_until(last) => {}
         }
     };
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        biased;
         () = closes => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        ended = connection.as_mut() => ended,
     };
     ended.map_err(|e| anyhow::anyhow!(e))?;
     Ok(())

@@ -36,7 +36,13 @@ impl KvLayout {
     }
 
     /// Where a head's keys (`values` false) or values (true) begin.
-    fn head_start(&self, block: usize, layer: usize, values: bool, head: usize) -> usize {
+    pub(crate) fn head_start(
+        &self,
+        block: usize,
+        layer: usize,
+        values: bool,
+        head: usize,
+    ) -> usize {
         (((block * self.layers + layer) * 2 + usize::from(values)) * self.heads + head)
             * KV_BLOCK
             * self.head_size
@@ -147,7 +153,8 @@ pub(crate) unsafe fn store_head<S: Simd>(
     }
 }
 
-/// Attention of the query heads that share one key head, for one row. `queries` and `out` hold `group` heads.
+/// Attention of the query heads that share one key head, for one row. `queries` and `out` hold `group` heads; at `next` lie the
+/// keys that are likely to be wanted after these.
 ///
 /// Safety: the instruction set is present; the row was checked against the cache, which nobody writes meanwhile.
 #[inline(always)]
@@ -164,6 +171,7 @@ pub(crate) unsafe fn attend_group<S: Simd>(
     head: usize,
     rotation: &Rotation,
     queries: &[f32],
+    next: *const u16,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
@@ -184,18 +192,42 @@ pub(crate) unsafe fn attend_group<S: Simd>(
         // SAFETY: passed on; the array sizes follow from the match.
         unsafe {
             match (size, queries.len() / size) {
-                (32, 1) => heads::<S, 2, 1>(cache, layout, layer, at, head, &turned, scores, out),
-                (32, 2) => heads::<S, 2, 2>(cache, layout, layer, at, head, &turned, scores, out),
-                (32, 3) => heads::<S, 2, 3>(cache, layout, layer, at, head, &turned, scores, out),
-                (32, _) => heads::<S, 2, 4>(cache, layout, layer, at, head, &turned, scores, out),
-                (64, 1) => heads::<S, 4, 1>(cache, layout, layer, at, head, &turned, scores, out),
-                (64, 2) => heads::<S, 4, 2>(cache, layout, layer, at, head, &turned, scores, out),
-                (64, 3) => heads::<S, 4, 3>(cache, layout, layer, at, head, &turned, scores, out),
-                (64, _) => heads::<S, 4, 4>(cache, layout, layer, at, head, &turned, scores, out),
-                (96, 1) => heads::<S, 6, 1>(cache, layout, layer, at, head, &turned, scores, out),
-                (96, _) => heads::<S, 6, 2>(cache, layout, layer, at, head, &turned, scores, out),
-                (_, 1) => heads::<S, 8, 1>(cache, layout, layer, at, head, &turned, scores, out),
-                (_, _) => heads::<S, 8, 2>(cache, layout, layer, at, head, &turned, scores, out),
+                (32, 1) => {
+                    heads::<S, 2, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (32, 2) => {
+                    heads::<S, 2, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (32, 3) => {
+                    heads::<S, 2, 3>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (32, _) => {
+                    heads::<S, 2, 4>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (64, 1) => {
+                    heads::<S, 4, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (64, 2) => {
+                    heads::<S, 4, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (64, 3) => {
+                    heads::<S, 4, 3>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (64, _) => {
+                    heads::<S, 4, 4>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (96, 1) => {
+                    heads::<S, 6, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (96, _) => {
+                    heads::<S, 6, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (_, 1) => {
+                    heads::<S, 8, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
+                (_, _) => {
+                    heads::<S, 8, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
+                }
             }
         }
     }
@@ -215,6 +247,7 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
     at: AttendRow<'_>,
     head: usize,
     queries: &[f32],
+    next: *const u16,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
@@ -240,8 +273,12 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
             let block = *at.blocks.get_unchecked(index) as usize;
             let keys = cache.add(layout.head_start(block, layer, false, head));
             let values = cache.add(layout.head_start(block, layer, true, head));
-            let next = *at.blocks.get_unchecked((index + 1).min(blocks - 1)) as usize;
-            let next = cache.add(layout.head_start(next, layer, false, head));
+            let coming = if index + 1 < blocks {
+                let block = *at.blocks.get_unchecked(index + 1) as usize;
+                cache.add(layout.head_start(block, layer, false, head))
+            } else {
+                next
+            };
             let first = index * KV_BLOCK;
             // Sixteen at once, for their sums; those past the end are read, for the block is whole, and overwritten below.
             for first in (first..seen.min(first + KV_BLOCK)).step_by(16) {
@@ -249,10 +286,10 @@ unsafe fn heads<S: Simd, const C: usize, const G: usize>(
                 let mut dots = [[S::splat(0.0); 16]; G];
                 for p in 0..16 {
                     let mut key = [S::splat(0.0); C];
-                    // The cache was last read a whole pass ago: its next keys, and the values, come while these are used.
+                    // The cache was last read a whole pass ago: the keys to come, and the values, are asked for while these are used.
                     for c in (0..C).step_by(2) {
                         let place = (first % KV_BLOCK + p) * size + c * 16;
-                        fetch(next.add(place).addr());
+                        fetch(coming.wrapping_add(place).addr());
                         fetch(values.add(place).addr());
                     }
                     for c in 0..C {

@@ -1,5 +1,5 @@
 use crate::activations::{self, Activations, Forms, RowsOut};
-use crate::attention::{self, AttendRow, KvLayout, Rotation};
+use crate::attention::{self, AttendRow, KV_BLOCK, KvLayout, Rotation};
 use crate::isa::with_isa;
 use crate::matrix::{Matrix, TILE};
 use crate::pool::PARTS;
@@ -91,6 +91,41 @@ impl Cpu {
                 *part = matrix.place(tiles, left);
                 left -= part.1;
             }
+            parts
+        });
+    }
+
+    /// The same for [`attend`](Cpu::attend), of which the first keys and values are asked for, and the product after it.
+    pub fn announce_attend(
+        &mut self,
+        cache: &[u16],
+        layout: &KvLayout,
+        layer: usize,
+        rows: &[AttendRow<'_>],
+        after: &Matrix,
+    ) {
+        let threads = self.pool.threads();
+        let (units, tiles) = (rows.len() * layout.heads, after.tile_count());
+        let first = |place| cache.as_ptr().wrapping_add(place).addr();
+        self.pool.announce(|thread| {
+            let share = |all: usize| all * thread / threads..all * (thread + 1) / threads;
+            let mut parts = [(0, 0); PARTS];
+            let own = share(units);
+            if !own.is_empty() {
+                let (row, head) = (rows[own.start / layout.heads], own.start % layout.heads);
+                // A block's heads lie one after the other.
+                let others = own.len().min(layout.heads - head) - 1;
+                let positions = others * KV_BLOCK + KV_BLOCK.min(row.position + 1);
+                let block = row.blocks[0] as usize;
+                for (values, part) in [false, true].into_iter().zip(&mut parts) {
+                    let place = layout.head_start(block, layer, values, head);
+                    *part = (
+                        first(place),
+                        (positions * layout.head_size * 2).min(AHEAD / 4),
+                    );
+                }
+            }
+            parts[2] = after.place(share(tiles), AHEAD - parts[0].1 - parts[1].1);
             parts
         });
     }
@@ -438,6 +473,11 @@ unsafe fn attend_units<S: Simd>(
     for unit in range {
         let (r, head) = (unit / layout.heads, unit % layout.heads);
         let start = r * group * layout.heads + head * group;
+        let next = (rows.get((unit + 1) / layout.heads)).map_or(cache.as_ptr(), |row| {
+            let head = (unit + 1) % layout.heads;
+            let place = layout.head_start(row.blocks[0] as usize, layer, false, head);
+            cache.as_ptr().wrapping_add(place)
+        });
         // SAFETY: the caller checked the rows; the unit's part of `out` is its own.
         unsafe {
             let out = out.range(start, group);
@@ -450,6 +490,7 @@ unsafe fn attend_units<S: Simd>(
                 head,
                 rotation,
                 &queries[start..start + group],
+                next,
                 &mut scores,
                 out,
             );

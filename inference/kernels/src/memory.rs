@@ -28,9 +28,10 @@ unsafe impl Send for Chunk {}
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
-    /// At least this much.
-    fn new(least: usize) -> std::io::Result<Chunk> {
-        let length = least.saturating_add(LINE - 1).max(CHUNK) / LINE * LINE;
+    /// For a part of this length, and for others where that is small.
+    fn new(part: usize) -> std::io::Result<Chunk> {
+        let least = if part < CHUNK / 2 { CHUNK } else { part };
+        let length = least.saturating_add(LINE - 1) / LINE * LINE;
         let mut map = MmapMut::map_anon(length.saturating_add(LARGE_PAGE))?;
         // Only a wish, and one that must come before the memory is first written; without it everything is as before.
         #[cfg(target_os = "linux")]

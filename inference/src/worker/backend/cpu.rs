@@ -359,7 +359,7 @@ impl Backend for CpuBackend {
                     cpu.multiply_add(&s.rounded, &projection.matrix, out);
                 }
             } else {
-                cpu.announce(&[&layer.out]);
+                cpu.announce_attend(&self.cache, &kv, i, &places, &layer.out);
                 cpu.multiply(
                     &s.rounded,
                     &mut [
