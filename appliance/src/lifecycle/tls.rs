@@ -38,7 +38,7 @@ use super::watchdog::Pulse;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a browser's connection may take to its first request when the program stops: it was made for one, and its user sees
 /// an error where that gets no answer, while what an older connection lost is sent once more.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_secs(2);
 /// How long requests under way may take when the program stops.
 const FINISH: Duration = Duration::from_secs(20);
 

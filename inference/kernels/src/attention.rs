@@ -189,45 +189,26 @@ pub(crate) unsafe fn attend_group<S: Simd>(
         {
             rotation.turn(row, source, target);
         }
+        macro_rules! heads {
+            ($c:literal, $g:literal) => {
+                heads::<S, $c, $g>(cache, layout, layer, at, head, &turned, next, scores, out)
+            };
+        }
         // SAFETY: passed on; the array sizes follow from the match.
         unsafe {
             match (size, queries.len() / size) {
-                (32, 1) => {
-                    heads::<S, 2, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (32, 2) => {
-                    heads::<S, 2, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (32, 3) => {
-                    heads::<S, 2, 3>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (32, _) => {
-                    heads::<S, 2, 4>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (64, 1) => {
-                    heads::<S, 4, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (64, 2) => {
-                    heads::<S, 4, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (64, 3) => {
-                    heads::<S, 4, 3>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (64, _) => {
-                    heads::<S, 4, 4>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (96, 1) => {
-                    heads::<S, 6, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (96, _) => {
-                    heads::<S, 6, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (_, 1) => {
-                    heads::<S, 8, 1>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
-                (_, _) => {
-                    heads::<S, 8, 2>(cache, layout, layer, at, head, &turned, next, scores, out)
-                }
+                (32, 1) => heads!(2, 1),
+                (32, 2) => heads!(2, 2),
+                (32, 3) => heads!(2, 3),
+                (32, _) => heads!(2, 4),
+                (64, 1) => heads!(4, 1),
+                (64, 2) => heads!(4, 2),
+                (64, 3) => heads!(4, 3),
+                (64, _) => heads!(4, 4),
+                (96, 1) => heads!(6, 1),
+                (96, _) => heads!(6, 2),
+                (_, 1) => heads!(8, 1),
+                (_, _) => heads!(8, 2),
             }
         }
     }

@@ -106,7 +106,7 @@ impl Cpu {
     ) {
         let threads = self.pool.threads();
         let (units, tiles) = (rows.len() * layout.heads, after.tile_count());
-        let first = |place| cache.as_ptr().wrapping_add(place).addr();
+        let address = |place| cache.as_ptr().wrapping_add(place).addr();
         self.pool.announce(|thread| {
             let share = |all: usize| all * thread / threads..all * (thread + 1) / threads;
             let mut parts = [(0, 0); PARTS];
@@ -120,7 +120,7 @@ impl Cpu {
                 for (values, part) in [false, true].into_iter().zip(&mut parts) {
                     let place = layout.head_start(block, layer, values, head);
                     *part = (
-                        first(place),
+                        address(place),
                         (positions * layout.head_size * 2).min(AHEAD / 4),
                     );
                 }

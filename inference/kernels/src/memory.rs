@@ -10,6 +10,8 @@ const LARGE_PAGE: usize = 2 << 20;
 /// What is asked of the system at once: most matrices are smaller than a large page, so they share it. What nobody writes to
 /// takes no memory.
 const CHUNK: usize = 64 << 20;
+/// Parts below this share a chunk.
+const SMALL: usize = CHUNK / 2;
 /// A cache line.
 const LINE: usize = 64;
 
@@ -30,7 +32,7 @@ unsafe impl Sync for Chunk {}
 impl Chunk {
     /// For a part of this length, and for others where that is small.
     fn new(part: usize) -> std::io::Result<Chunk> {
-        let least = if part < CHUNK / 2 { CHUNK } else { part };
+        let least = if part < SMALL { CHUNK } else { part };
         let length = least.saturating_add(LINE - 1) / LINE * LINE;
         let mut map = MmapMut::map_anon(length.saturating_add(LARGE_PAGE))?;
         // Only a wish, and one that must come before the memory is first written; without it everything is as before.
@@ -87,7 +89,7 @@ impl Lines {
         }
         let fresh = Chunk::new(length).ok().map(Arc::new);
         let part = fresh.as_ref().and_then(|chunk| chunk.part(length));
-        if let (Some(chunk), true) = (&fresh, length < CHUNK / 2) {
+        if let (Some(chunk), true) = (&fresh, length < SMALL) {
             *open = Arc::downgrade(chunk);
         }
         part.unwrap_or_else(|| {
