@@ -18,7 +18,7 @@ pub enum Error {
     #[error("This does not exist, or it is not in your practice.")]
     NotFound,
     /// Nobody is signed in.
-    #[error("Sign in first.")]
+    #[error("Nothing was changed, because nobody is signed in here.")]
     Unauthenticated,
     /// Signed in, but the role does not allow it.
     #[error("{0}")]

@@ -170,6 +170,9 @@ fn what_to_do(status: StatusCode) -> &'static str {
         StatusCode::NOT_FOUND => {
             "Check the address, or find the patient, visit or invoice again from today's diary."
         }
+        StatusCode::UNAUTHORIZED => {
+            "Sign in in another tab, then load this page again: what you filled in is sent once more."
+        }
         StatusCode::CONFLICT => "Go back and open the page again to see what changed.",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
             "If it stays like this for some minutes, tell the practice's admin."
@@ -185,7 +188,7 @@ fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
-        StatusCode::UNAUTHORIZED => "Sign in first",
+        StatusCode::UNAUTHORIZED => "You are signed out",
         StatusCode::GONE => "Erased",
         StatusCode::CONFLICT => "Changed or taken meanwhile",
         StatusCode::UNPROCESSABLE_ENTITY => "Some details need attention",
@@ -235,6 +238,7 @@ fn page(app: &App, carried: &Carried) -> Response {
         detail: carried.detail.clone(),
         help,
         reference: None,
+        signed_out: carried.status == StatusCode::UNAUTHORIZED,
     };
     match super::html(app, &page) {
         Ok(response) => (carried.status, response).into_response(),
@@ -249,6 +253,8 @@ struct ErrorPage {
     detail: String,
     help: String,
     reference: Option<String>,
+    /// Signing in is what helps, without leaving this page: it holds what was sent.
+    signed_out: bool,
 }
 
 impl Page for ErrorPage {
@@ -260,12 +266,14 @@ impl Page for ErrorPage {
                 detail: "This does not exist, or it is not in your practice.".into(),
                 help: String::new(),
                 reference: None,
+                signed_out: false,
             },
             Self {
                 title: "Something went wrong",
                 detail: "Nothing was changed.".into(),
                 help: "Try again.".into(),
                 reference: Some("0193".into()),
+                signed_out: false,
             },
         ]
     }
