@@ -9,6 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::backup::target::Private;
+use crate::backup::turns::Turns;
 use crate::programs::{LONG, Poured, Program, SHORT, pour};
 
 /// How a repository is reached.
@@ -29,6 +30,7 @@ pub struct Restic {
     access: Access,
     password: Zeroizing<String>,
     stall: Duration,
+    turns: Turns,
 }
 
 /// A snapshot as the repository has it.
@@ -60,12 +62,20 @@ pub enum Found {
 
 impl Restic {
     /// A repository that is given up after `stall` without progress.
-    pub fn new(access: Access, password: Zeroizing<String>, stall: Duration) -> Self {
+    pub fn new(access: Access, password: Zeroizing<String>, stall: Duration, turns: Turns) -> Self {
         Self {
             access,
             password,
             stall,
+            turns,
         }
+    }
+
+    /// The same, waiting no longer than this for other commands that use it.
+    #[must_use]
+    pub fn waiting(mut self, patience: Duration) -> Self {
+        self.turns.waiting(patience);
+        self
     }
 
     fn program(&self, password: &str) -> Result<Program> {
@@ -102,6 +112,7 @@ impl Restic {
     /// # Errors
     /// When the target can't be reached, or another password is needed.
     pub fn find(&self) -> Result<Found> {
+        let _turn = self.turns.beside()?;
         match self
             .program(&self.password)?
             .args(["cat", "config", "--no-lock"])
@@ -135,6 +146,7 @@ impl Restic {
     /// # Errors
     /// When it can't be kept.
     pub fn add_key(&self, password: &str, user: &str) -> Result<()> {
+        let _turn = self.turns.beside()?;
         self.program(&self.password)?
             .args(["key", "add", "--user", user, "--host", "hadada"])
             .with_file("--new-password-file", password.as_bytes())?
@@ -148,6 +160,7 @@ impl Restic {
     /// # Errors
     /// When it can't be read.
     pub fn keys(&self) -> Result<Vec<Key>> {
+        let _turn = self.turns.beside()?;
         let answer = self.run(&["key", "list", "--json", "--no-lock"], self.short())?;
         serde_json::from_slice(&answer).context("restic's list of keys can't be read")
     }
@@ -157,6 +170,7 @@ impl Restic {
     /// # Errors
     /// When it can't be removed.
     pub fn remove_key(&self, id: &str) -> Result<()> {
+        let _turn = self.turns.alone()?;
         self.run(&["key", "remove", id], self.short()).map(drop)
     }
 
@@ -165,6 +179,7 @@ impl Restic {
     /// # Errors
     /// When the repository can't be reached.
     pub fn opens_with(&self, password: &str) -> Result<bool> {
+        let _turn = self.turns.beside()?;
         match self
             .program(password)?
             .args(["cat", "config", "--no-lock"])
@@ -187,6 +202,7 @@ impl Restic {
         tag: &str,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(String, Poured)> {
+        let _turn = self.turns.beside()?;
         let taker = self
             .program(&self.password)?
             .args(["backup", "--json", "--stdin", "--stdin-filename", file])
@@ -208,6 +224,7 @@ impl Restic {
         parent: Option<&str>,
         patience: Duration,
     ) -> Result<String> {
+        let _turn = self.turns.beside()?;
         let mut list = Vec::new();
         for path in paths {
             list.extend_from_slice(path.as_os_str().as_encoded_bytes());
@@ -247,6 +264,7 @@ impl Restic {
     }
 
     fn list(&self, ids: &[&str]) -> Result<Vec<Snapshot>> {
+        let _turn = self.turns.beside()?;
         let mut arguments = vec!["snapshots", "--json", "--no-lock"];
         arguments.extend(ids);
         let answer = self.run(&arguments, self.short())?;
@@ -268,6 +286,23 @@ impl Restic {
     /// # Errors
     /// When one can't be removed.
     pub fn forget(&self, ids: &[String]) -> Result<()> {
+        let _turn = self.turns.alone()?;
+        self.forget_alone(ids)
+    }
+
+    /// As [`Restic::forget`], but not where it would have to wait; whether they are removed.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    pub fn forget_unless_busy(&self, ids: &[String]) -> Result<bool> {
+        let Some(_turn) = self.turns.alone_now()? else {
+            return Ok(false);
+        };
+        self.forget_alone(ids)?;
+        Ok(true)
+    }
+
+    fn forget_alone(&self, ids: &[String]) -> Result<()> {
         if let Some(id) = ids.iter().find(|id| id.len() != 64) {
             bail!("{id} is no whole id of a snapshot");
         }
@@ -284,6 +319,7 @@ impl Restic {
     /// # Errors
     /// When it can't.
     pub fn prune(&self, unused: &str) -> Result<()> {
+        let _turn = self.turns.alone()?;
         self.run(&["prune", "--max-unused", unused], LONG).map(drop)
     }
 
@@ -300,7 +336,9 @@ impl Restic {
     /// # Errors
     /// When something is damaged or missing.
     pub fn check(&self, read: Option<&str>) -> Result<()> {
-        let mut arguments = vec!["check"];
+        // Not alone, as restic would have it: the log is pushed on while hours of data are read, and nothing is removed meanwhile.
+        let _turn = self.turns.beside()?;
+        let mut arguments = vec!["check", "--no-lock"];
         let subset = read.map(|part| format!("--read-data-subset={part}"));
         arguments.extend(subset.as_deref());
         self.run(&arguments, LONG).map(drop)
@@ -317,6 +355,7 @@ impl Restic {
         taker: Program,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Poured> {
+        let _turn = self.turns.beside()?;
         let maker = self
             .program(&self.password)?
             .args(["dump", "--no-lock", id, file]);
@@ -328,6 +367,7 @@ impl Restic {
     /// # Errors
     /// When the repository can't be read.
     pub fn read(&self, id: &str, file: &Path) -> Result<Option<Vec<u8>>> {
+        let _turn = self.turns.beside()?;
         let answer = self
             .program(&self.password)?
             .args(["dump", "--no-lock", id])
@@ -345,6 +385,7 @@ impl Restic {
     /// # Errors
     /// When the repository can't be read.
     pub fn names(&self, id: &str) -> Result<Vec<String>> {
+        let _turn = self.turns.beside()?;
         let answer = self.run(&["ls", "--json", "--no-lock", id], self.short())?;
         Ok(String::from_utf8_lossy(&answer)
             .lines()
@@ -359,6 +400,7 @@ impl Restic {
     /// # Errors
     /// When one is damaged or can't be written.
     pub fn restore(&self, id: &str, into: &Path) -> Result<()> {
+        let _turn = self.turns.beside()?;
         self.program(&self.password)?
             .args(["restore", "--no-lock", id, "--target"])
             .arg(into)

@@ -135,6 +135,82 @@ async fn a_target_that_was_gone_gets_the_log_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn backups_and_the_log_wait_for_one_another() {
+    let site = Site::backed_up().await;
+    let backups = async {
+        for command in [
+            &["backup", "run"][..],
+            &["backup", "check", "--read", "1/1"],
+            &["backup", "base"],
+            &["backup", "run"],
+            &["drill", "run"],
+        ] {
+            let said = site.ctl(command).await;
+            assert_eq!(said.code, Some(0), "{command:?}: {}{}", said.out, said.err);
+        }
+    };
+    let log = async {
+        // More than are removed at once.
+        for _ in 0..18 {
+            site.sql("SELECT pg_logical_emit_message(true, 'test', 'busy')");
+            site.switch_wal().await;
+            site.ctl(&["wal", "push"]).await.good();
+            assert_eq!(site.fact("wal")["state"], "good");
+        }
+    };
+    tokio::join!(backups, log);
+    assert_eq!(site.fact("backup")["state"], "good");
+}
+
+#[tokio::test]
+async fn old_backups_that_cannot_be_removed_take_nothing_from_the_new_one() {
+    let site = Site::backed_up().await;
+    site.ctl(&["backup", "run"]).await.good();
+    let before = site.snapshots("records").len();
+    // Another machine writes there, and restic removes nothing meanwhile.
+    let mut other = site.restic_begun(
+        "records",
+        &[
+            "backup",
+            "--stdin",
+            "--stdin-filename",
+            "x",
+            "--host",
+            "other",
+        ],
+    );
+    let locks = site.target.join("records/locks");
+    for _ in 0..600 {
+        if fs::read_dir(&locks).unwrap().count() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let said = site.ctl(&["backup", "run"]).await.fault();
+    assert!(
+        said.contains("Backed up to usb, but old backups could not be removed."),
+        "{said}"
+    );
+    let fact = site.fact("backup");
+    assert_eq!(fact["state"], "warning", "{fact}");
+    assert!(
+        fact["do"]
+            .as_str()
+            .unwrap()
+            .contains("another program uses"),
+        "{fact}"
+    );
+    assert_eq!(fact["last_good"], fact["at"], "{fact}");
+    assert!(site.snapshots("records").len() > before);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    // It is as good as any other, and the next run removes what was left.
+    site.ctl(&["drill", "run"]).await.good();
+    site.ctl(&["backup", "run"]).await.good();
+    assert_eq!(site.fact("backup")["state"], "good");
+}
+
+#[tokio::test]
 async fn a_gap_in_the_log_is_closed_by_a_new_base_backup() {
     let site = Site::backed_up().await;
     site.switch_wal().await;

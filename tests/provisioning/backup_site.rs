@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -455,6 +455,13 @@ impl Site {
         arguments: &[&str],
         input: &[u8],
     ) -> std::process::Output {
+        let mut child = self.restic_begun(repository, arguments);
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// The same, still running.
+    pub fn restic_begun(&self, repository: &str, arguments: &[&str]) -> Child {
         let password = self.dir().join(format!("password-{repository}"));
         fs::write(
             &password,
@@ -464,7 +471,7 @@ impl Site {
             ),
         )
         .unwrap();
-        let mut child = Command::new("restic")
+        Command::new("restic")
             .arg("--no-cache")
             .arg("-r")
             .arg(self.target.join(repository))
@@ -476,9 +483,7 @@ impl Site {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap()
+            .unwrap()
     }
 
     /// The ids of all snapshots in a repository.

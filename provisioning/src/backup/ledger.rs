@@ -31,7 +31,7 @@ pub struct Ledger {
 /// A run that began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
-    /// `nightly`, `base` or `wal`: there is one of each at a time.
+    /// `nightly`, `base` or `wal`: one of each goes on at a time.
     pub kind: String,
     pub target: String,
     pub run: String,
@@ -350,7 +350,11 @@ pub fn try_lock(place: &Place, name: &str) -> Result<File> {
     Ok(file)
 }
 
-fn lock_file(place: &Place, name: &str) -> Result<File> {
+/// The file of the lock of this name.
+///
+/// # Errors
+/// When it can't be made.
+pub fn lock_file(place: &Place, name: &str) -> Result<File> {
     files::make_folder(&place.backup(), 0o755)?;
     let path = place.backup().join(format!("{name}.lock"));
     let file = File::options()

@@ -14,6 +14,7 @@ pub mod retention;
 pub mod settings;
 pub mod spool;
 pub mod target;
+pub mod turns;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -118,8 +119,8 @@ impl Work {
         Ok(restic)
     }
 
-    /// Notes that a run begins, and returns its mark. Leftovers of a run of this kind that broke off are removed first; the
-    /// caller holds the lock of that kind.
+    /// Notes that a run begins, and returns its mark. Leftovers of runs of this kind that broke off are removed first, unless
+    /// that has to wait; the caller holds the lock of that kind.
     ///
     /// # Errors
     /// When the ledger or the repositories can't be read.
@@ -136,6 +137,7 @@ impl Work {
             .filter(|begun| begun.kind == kind && begun.target == target.name)
             .cloned()
             .collect();
+        let mut removed = true;
         if !broken.is_empty() {
             for (repository, restic) in opened {
                 restic.unlock()?;
@@ -153,17 +155,23 @@ impl Work {
                     .map(|snapshot| snapshot.id)
                     .collect();
                 if !left.is_empty() {
-                    say(&format!(
-                        "  {} unfinished snapshots of a run that broke off are removed",
-                        left.len()
-                    ));
-                    restic.forget(&left)?;
+                    // Left to the next run of this kind rather than waited for.
+                    if restic.forget_unless_busy(&left)? {
+                        say(&format!(
+                            "  {} unfinished snapshots of a run that broke off are removed",
+                            left.len()
+                        ));
+                    } else {
+                        removed = false;
+                    }
                 }
             }
         }
         let run = ledger::new_run()?;
         ledger::update(&self.place, &self.keys, |ledger| {
-            ledger.begun.retain(|begun| !broken.contains(begun));
+            ledger
+                .begun
+                .retain(|begun| !removed || !broken.contains(begun));
             ledger.begun.push(Begun {
                 kind: kind.into(),
                 target: target.name.clone(),

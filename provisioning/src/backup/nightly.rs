@@ -21,10 +21,16 @@ use crate::restic::Restic;
 pub struct Done {
     pub bytes: u64,
     pub seconds: u64,
-    /// Snapshots at the target that this box did not make.
-    pub foreign: usize,
-    /// How many old snapshots went.
+    /// What became of those kept no longer. That they could not be removed takes nothing from the backup that was made.
+    pub tidied: Result<Tidied>,
+}
+
+/// What was found and done among the old snapshots of a target.
+pub struct Tidied {
+    /// How many went.
     pub gone: usize,
+    /// How many are there that this box did not make.
+    pub foreign: usize,
 }
 
 /// The files that a set holds, as the drill compares them.
@@ -110,12 +116,11 @@ pub fn run(work: &Work, target: &Target, now: OffsetDateTime) -> Result<Done> {
     for (repository, restic) in opened {
         work.keep_ledger(target, repository, restic, "nightly")?;
     }
-    let (gone, foreign) = tidy(work, target, now, &opened)?;
+    let tidied = tidy(work, target, now, &opened);
     Ok(Done {
         bytes,
         seconds: began.elapsed().as_secs(),
-        foreign,
-        gone,
+        tidied,
     })
 }
 
@@ -266,9 +271,9 @@ pub fn tidy(
     target: &Target,
     now: OffsetDateTime,
     opened: &[(Repository, &Restic)],
-) -> Result<(usize, usize)> {
+) -> Result<Tidied> {
     let erased_at = work.erased_at()?;
-    let (mut removed, mut foreign) = (0, 0);
+    let (mut gone, mut foreign) = (0, 0);
     for (repository, restic) in opened {
         let ledger = ledger::read(&work.place, &work.keys)?;
         let expired = retention::expired(&ledger, &target.name, work.settings.keep, now, erased_at);
@@ -335,7 +340,7 @@ pub fn tidy(
                 Repository::Records => "5%",
             })?;
         }
-        removed += go.len();
+        gone += go.len();
     }
-    Ok((removed, foreign))
+    Ok(Tidied { gone, foreign })
 }

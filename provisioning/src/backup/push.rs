@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::keys::Repository;
 use super::ledger::{self, Entry, Superseded, Wal, What};
 use super::settings::Target;
 use super::spool::{Segment, Spool, facts, list};
+use super::turns::Busy;
 use super::{Work, base, clock};
 use crate::facts::{self as known, Fact, State};
 use crate::files;
@@ -27,9 +29,13 @@ const REPLACED: usize = 15;
 /// The kind of fact about the log.
 pub const KIND: &str = "wal";
 /// How long after a failed base backup the next is tried.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_secs(600);
+/// How long a push waits for another command at the target before it says so and leaves it to the next.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// For how long files may wait before somebody is told.
 const LATE_SECONDS: i64 = 300;
+/// The same where they only wait for the box's own backups to be made, read or removed.
+const BUSY_SECONDS: i64 = 3600;
 
 /// What goes with each push, signed: on new hardware it proves pushes that the newest ledger there does not know yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,7 +184,7 @@ fn push_some(work: &Work, target: &Target, spool: &Spool) -> Result<usize> {
     all.extend(fresh.iter().cloned());
     all.sort();
 
-    let restic = work.open(target, Repository::Keys)?;
+    let restic = work.open(target, Repository::Keys)?.waiting(PATIENCE);
     let run = work.begin("wal", target, &[(Repository::Keys, &restic)])?;
     let here = |name: &String| {
         let waiting = spool.waiting().join(name);
@@ -218,7 +224,7 @@ fn push_some(work: &Work, target: &Target, spool: &Spool) -> Result<usize> {
         &format!("wal,{run}"),
         parent.as_deref(),
         // A day's log over a slow line takes its time.
-        work.settings.stall() + std::time::Duration::from_secs(60) * u32::try_from(fresh.len())?,
+        work.settings.stall() + Duration::from_secs(60) * u32::try_from(fresh.len())?,
     )?;
     let entry = Entry {
         target: target.name.clone(),
@@ -250,8 +256,8 @@ fn push_some(work: &Work, target: &Target, spool: &Spool) -> Result<usize> {
             .collect::<Vec<_>>())
     })?;
     move_on(spool, &all)?;
-    if replaced.len() > REPLACED {
-        restic.forget(&replaced)?;
+    // They take no room, so that whoever is at the repository for hours is not waited for.
+    if replaced.len() > REPLACED && restic.forget_unless_busy(&replaced)? {
         ledger::update(&work.place, &work.keys, |ledger| {
             ledger
                 .superseded
@@ -309,7 +315,19 @@ fn tell(
         .map(|entry| entry.made_at);
     let (good, fact) = match (pushed, demanded) {
         (Err(error), _) => {
-            let late = oldest > LATE_SECONDS;
+            let busy = error.is::<Busy>();
+            let late = oldest > if busy { BUSY_SECONDS } else { LATE_SECONDS };
+            let why = if busy {
+                format!(
+                    "are not backed up yet: the box is busy at the backup target {}",
+                    target.name
+                )
+            } else {
+                format!(
+                    "are not backed up: the backup target {} is not reached",
+                    target.name
+                )
+            };
             eprintln!("hadadactl: {error:#}");
             (
                 false,
@@ -317,10 +335,7 @@ fn tell(
                     KIND,
                     at,
                     if late { State::Bad } else { State::Warning },
-                    format!(
-                        "The newest changes are not backed up: the backup target {} is not reached. They are safe on this machine.",
-                        target.name
-                    ),
+                    format!("The newest changes {why}. They are safe on this machine."),
                     format!("{error:#}"),
                 ),
             )

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::keys::{BackupKeys, Repository};
 use super::settings::{Rest, Settings, Sftp, Target};
+use super::turns::Turns;
 use crate::files;
 use crate::place::Place;
 use crate::restic::{Access, Restic};
@@ -109,6 +110,7 @@ pub fn open(
         access,
         keys.password(repository),
         settings.stall(),
+        Turns::of(place, target, repository),
     ))
 }
 

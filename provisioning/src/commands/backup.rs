@@ -279,10 +279,10 @@ fn forget(
             (Repository::Records, &records),
             (Repository::Keys, &wrapped),
         ];
-        let (gone, foreign) = nightly::tidy(&work, target, now, &opened)?;
+        let tidied = nightly::tidy(&work, target, now, &opened)?;
         say(&format!(
-            "{}: {gone} snapshots went; {foreign} are not this box's and stay",
-            target.name
+            "{}: {} snapshots went; {} are not this box's and stay",
+            target.name, tidied.gone, tidied.foreign
         ));
     }
     Ok(Outcome::Good)

@@ -49,27 +49,39 @@ fn all(place: &Place, name: Option<&str>, now: OffsetDateTime) -> Result<Fact> {
     let work = Work::of(place)?;
     let _alone = ledger::try_lock(place, "nightly")?;
     let targets = chosen(&work, name)?;
-    let (mut done, mut failed, mut foreign, mut bytes, mut seconds) =
-        (Vec::new(), Vec::new(), 0, 0, 0);
+    let (mut done, mut failed, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut foreign, mut bytes, mut seconds) = (0, 0, 0);
     for target in &targets {
-        let mut one = || -> Result<()> {
-            let result = nightly::run(&work, target, now)?;
-            foreign += result.foreign;
-            bytes += result.bytes;
-            seconds += result.seconds;
-            say(&format!(
-                "  {} in {} s; {} old snapshots went",
-                size(result.bytes),
-                result.seconds,
-                result.gone
-            ));
-            base_if_due(&work, target, now)
-        };
-        match one() {
-            Ok(()) => done.push(target.name.as_str()),
+        let made = match nightly::run(&work, target, now) {
+            Ok(made) => made,
             Err(error) => {
                 eprintln!("hadadactl: {}: {error:#}", target.name);
                 failed.push(format!("{}: {error:#}", target.name));
+                continue;
+            }
+        };
+        done.push(target.name.as_str());
+        bytes += made.bytes;
+        seconds += made.seconds;
+        let said = format!("  {} in {} s", size(made.bytes), made.seconds);
+        match &made.tidied {
+            Ok(tidied) => {
+                foreign += tidied.foreign;
+                say(&format!("{said}; {} old snapshots went", tidied.gone));
+            }
+            Err(_) => say(&said),
+        }
+        let rest = [
+            ("old backups could not be removed", made.tidied.map(drop)),
+            (
+                "the weekly copy of the whole database could not be made",
+                base_if_due(&work, target, now),
+            ),
+        ];
+        for (what, ended) in rest {
+            if let Err(error) = ended {
+                eprintln!("hadadactl: {}: {what}: {error:#}", target.name);
+                after.push((what, format!("{}: {error:#}", target.name)));
             }
         }
     }
@@ -78,6 +90,11 @@ fn all(place: &Place, name: Option<&str>, now: OffsetDateTime) -> Result<Fact> {
         .iter()
         .filter_map(|entry| entry.verified_at)
         .max();
+    let warning = |said: String, to_do: String| {
+        let mut fact = Fact::fault(KIND, now, State::Warning, said, to_do);
+        fact.last_good = Some(now);
+        fact
+    };
     let fact = match (done.is_empty(), failed.is_empty(), foreign) {
         (true, ..) => Fact::fault(
             KIND,
@@ -86,32 +103,35 @@ fn all(place: &Place, name: Option<&str>, now: OffsetDateTime) -> Result<Fact> {
             "The backup did not work. The clinic works on, but the last day is not protected.",
             failed.join("; "),
         ),
-        (false, false, _) => {
-            let mut fact = Fact::fault(
-                KIND,
-                now,
-                State::Warning,
-                format!("Backed up to {}, but not to every target.", done.join(", ")),
-                failed.join("; "),
-            );
-            fact.last_good = Some(now);
-            fact
-        }
-        (false, true, 1..) => {
-            let mut fact = Fact::fault(
-                KIND,
-                now,
-                State::Warning,
-                format!(
-                    "Backed up to {}. Somebody else has put {foreign} snapshots there.",
-                    done.join(", ")
-                ),
-                "Find out who else can write to the target, and change its password. This box leaves foreign snapshots alone and \
-                 never restores from them; `hadadactl backup list` counts them.",
-            );
-            fact.last_good = Some(now);
-            fact
-        }
+        (false, false, _) => warning(
+            format!("Backed up to {}, but not to every target.", done.join(", ")),
+            failed
+                .into_iter()
+                .chain(after.into_iter().map(|(_, why)| why))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
+        (false, true, _) if !after.is_empty() => warning(
+            format!("Backed up to {}, but {}.", done.join(", "), {
+                let mut clauses: Vec<&str> = after.iter().map(|(what, _)| *what).collect();
+                clauses.dedup();
+                clauses.join(", and ")
+            }),
+            after
+                .iter()
+                .map(|(_, why)| why.as_str())
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
+        (false, true, 1..) => warning(
+            format!(
+                "Backed up to {}. Somebody else has put {foreign} snapshots there.",
+                done.join(", ")
+            ),
+            "Find out who else can write to the target, and change its password. This box leaves foreign snapshots alone and \
+             never restores from them; `hadadactl backup list` counts them."
+                .to_owned(),
+        ),
         (false, true, 0) => Fact::good(
             KIND,
             now,
@@ -132,7 +152,7 @@ fn all(place: &Place, name: Option<&str>, now: OffsetDateTime) -> Result<Fact> {
         .with("bytes", bytes)
         .with("seconds", seconds)
         .with("targets", targets.len())
-        .with("failed", failed.len())
+        .with("failed", targets.len() - done.len())
         .with("foreign", foreign))
 }
 
