@@ -163,6 +163,21 @@ async fn backups_and_the_log_wait_for_one_another() {
 }
 
 #[tokio::test]
+async fn a_second_backup_or_drill_says_that_one_runs_and_raises_no_alarm() {
+    let site = Site::ready().await;
+    for (lock, command, kind) in [
+        ("nightly", ["backup", "run"], "backup"),
+        ("drill", ["drill", "run"], "drill"),
+    ] {
+        let file = fs::File::create(site.dir().join(format!("backup/{lock}.lock"))).unwrap();
+        file.lock().unwrap();
+        let said = site.ctl(&command).await.error();
+        assert!(said.contains("wait for it to end"), "{said}");
+        assert!(!site.dir().join(format!("facts/{kind}.json")).exists());
+    }
+}
+
+#[tokio::test]
 async fn old_backups_that_cannot_be_removed_take_nothing_from_the_new_one() {
     let site = Site::backed_up().await;
     site.ctl(&["backup", "run"]).await.good();

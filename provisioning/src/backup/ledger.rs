@@ -2,10 +2,11 @@
 //! is the only thing that forgetting and restoring go by: what others put into a repository is no part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -338,14 +339,26 @@ pub fn lock(place: &Place, name: &str) -> Result<File> {
     Ok(file)
 }
 
-/// As [`lock`], but without waiting: an error where another program holds it.
+/// Another command of the same kind is running. What that one finds is what counts: this one has nothing to tell.
+#[derive(Debug)]
+pub struct AtIt;
+
+impl fmt::Display for AtIt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("another hadadactl is at it already: wait for it to end")
+    }
+}
+
+impl std::error::Error for AtIt {}
+
+/// As [`lock`], but without waiting.
 ///
 /// # Errors
-/// Also when it is held.
+/// Also when another program holds it: [`AtIt`].
 pub fn try_lock(place: &Place, name: &str) -> Result<File> {
     let file = lock_file(place, name)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another hadadactl is at it already: wait for it to end");
+        return Err(AtIt.into());
     }
     Ok(file)
 }

@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 use super::Outcome;
 use super::backup::chosen;
 use super::handover;
-use crate::backup::ledger;
+use crate::backup::ledger::{self, AtIt};
 use crate::backup::settings::Target;
 use crate::backup::spool::Spool;
 use crate::backup::{Work, base, nightly, say, size, written};
@@ -31,6 +31,7 @@ pub(super) fn back_up(place: &Place, name: Option<&str>, now: OffsetDateTime) ->
             facts::write(place, fact)?;
             Ok(if good { Outcome::Good } else { Outcome::Fault })
         }
+        Err(error) if error.is::<AtIt>() => Err(error),
         Err(error) => {
             let fact = Fact::fault(
                 KIND,

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Outcome, handover};
 use crate::backup::drill::{self, KIND, Report};
+use crate::backup::ledger::AtIt;
 use crate::backup::{Work, written};
 use crate::cli::PlaceArgs;
 use crate::facts::{self, Fact, State};
@@ -46,6 +47,7 @@ impl Drill {
                 });
                 match report {
                     Ok(report) => Ok(tell(&report)),
+                    Err(error) if error.is::<AtIt>() => Err(error),
                     Err(error) => {
                         facts::write(
                             &place,
