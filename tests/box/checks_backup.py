@@ -34,7 +34,8 @@ def run(suite):
         other.sh(f"mkdir -p /srv/backup; test -e {loop} || mknod {loop} b 7 {number}; mount {loop} /srv/backup")
 
     def unplug(other):
-        other.sh("umount /srv/backup")
+        # A push may just have it open.
+        other.wait("umount /srv/backup", 60)
 
     def begin():
         machine.start()

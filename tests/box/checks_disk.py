@@ -96,6 +96,11 @@ def look(suite, machine, target, records):
     expect(status == "200", f"reading before gave {status}")
 
     def fill_up():
+        if records:
+            # In one go, so that what the box lets go of then is the box's and not taken by whoever still fills the disk.
+            host("bash", "-c", f"free=$(( $(stat -f -c '%a*%S' {target}) - 4194304 )); had=$(stat -c %s {target}/filler 2>/dev/null || echo 0); "
+                               f"[ $free -le 0 ] || fallocate -l $((had + free)) {target}/filler; sync -f {target}; true")
+            return
         host("bash", "-c", f"cat /dev/zero >> {target}/filler 2>/dev/null; sync -f {target}; true")
 
     fill_up()
@@ -110,7 +115,8 @@ def look(suite, machine, target, records):
         if refused or not records:
             break
         # A backup that was under way may have given room back when it met the end of the disk.
-        fill_up()
+        if not machine.ok("test -e /run/hadada-reserve/full"):
+            fill_up()
         time.sleep(0.5)
     if records:
         expect(refused and "disk is full" in refused, f"a write while the disk was full gave {status}: {body[:400]}")

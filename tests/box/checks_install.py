@@ -21,7 +21,7 @@ def expect(condition, words):
 
 def run_all_units_up(machine):
     """Waits until the box's units are up and the page is served."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while True:
         states = {unit: machine.sh(f"systemctl is-active {unit}", check=False).strip() for unit in UNITS}
         ready = readyz(machine)

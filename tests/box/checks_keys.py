@@ -132,7 +132,8 @@ def another_master(machine):
     expect(words_of(machine, desk, visit) == before, "the note can't be read with the new key")
     number = ask(machine, "SELECT count(*) FROM audit_events WHERE reason LIKE 'keys: The box%master key was changed.'")
     expect(number.strip() != "0", "the change is not in the audit log")
-    machine.wait("! systemctl is-active -q hadada-backup.service hadada-base-backup.service", 300)
+    # As long as they are at it they are `activating`.
+    machine.wait("! systemctl show hadada-backup.service hadada-base-backup.service -p ActiveState --value | grep -q activating", 600, "the backups are over")
     expect("0 faults" in machine.sh("hadadactl doctor", check=False), "doctor finds a fault after the change")
     return f"{len(answers)} pages read meanwhile"
 

@@ -35,7 +35,7 @@ class Visitor(Desk):
         expect(status == "422", f"{path} gave {status}: {words(body)}")
         expect(at_field(body, field, why), f"{path} does not say {why!r} at {field}: {words(body)}")
 
-    def settled(self, path, timeout=90):
+    def settled(self, path, timeout=240):
         """What the page says once root is done with what was asked."""
         end = time.monotonic() + timeout
         while True:
@@ -232,7 +232,7 @@ def run(suite):
         # A container has no device manager that would do it.
         machine.sh("systemctl start 'srv-hadada\\x2dbackup.mount'")
         # As the timer does it, in the unit's own sandbox.
-        machine.sh("systemctl start hadada-backup.service", timeout=120)
+        machine.sh("systemctl start hadada-backup.service", timeout=600)
         fact = json.loads(machine.sh("cat /var/lib/hadada/facts/setup.json"))
         expect(fact["state"] == "good", f"{fact}")
         machine.wait("hadadactl audit verify", 60, "the audit log verifies")

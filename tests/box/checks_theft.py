@@ -5,7 +5,7 @@ import re
 import time
 
 from checks_install import expect
-from checks_qemu import made
+from checks_qemu import made, up
 from machine import Failed
 from qemu import Vm
 
@@ -40,7 +40,7 @@ def run(suite):
         refused = vm.sh("hadadactl disk encrypt /dev/vdb", check=False)
         expect("--yes-erase" in refused, f"it would have erased a file system: {refused}")
         began = time.monotonic()
-        said = vm.sh("hadadactl disk encrypt /dev/vdb --yes-erase", timeout=900)
+        said = vm.sh("hadadactl disk encrypt /dev/vdb --yes-erase", timeout=1800)
         suite.figure("encrypting the records' disk, demo practice, emulated", f"{time.monotonic() - began:.0f} s")
         shared["paper"] = re.search(KEY, said).group(0)
         up(vm)
@@ -72,7 +72,7 @@ def run(suite):
         vm.cut()
         vm.tpm = "thief"
         vm.start()
-        vm.wait("systemctl is-failed hadada-records-disk.service", 240)
+        vm.wait("systemctl is-failed hadada-records-disk.service", 420)
         for what in ("test -e /dev/mapper/hadada-data", "mountpoint -q /var/lib/hadada", "systemctl is-active hadada.service",
                      "systemctl is-active postgresql@15-hadada.service"):
             expect(not succeeds(vm, what), f"with another TPM: {what}")
@@ -99,7 +99,7 @@ def run(suite):
         vm.sh(f"echo {shared['paper']} | hadadactl disk rebind", timeout=240)
         up(vm)
         expect(ask(vm, "SELECT count(*) FROM patients") == shared["patients"], "patients are missing")
-        vm.wait("hadadactl audit verify", 120)
+        vm.wait("hadadactl audit verify", 120, each=600)
 
     def rotate():
         vm = shared["vm"]
@@ -114,7 +114,7 @@ def run(suite):
         expect("2 keys open it" in status, status)
         # The new board opens it by itself, the old one no longer does.
         vm.sh("systemctl stop 'hadada*.timer' 'hadada*.path' 'hadada*.socket' 'hadada*.service' postgresql@15-hadada.service; "
-              "umount /var/lib/hadada /var/lib/postgresql /srv/hadada-data && cryptsetup close hadada-data")
+              "systemctl stop 'hadada-alert@*.service'; umount /var/lib/hadada /var/lib/postgresql /srv/hadada-data && cryptsetup close hadada-data")
         unit = "'systemd-cryptsetup@hadada\\x2ddata.service'"
         vm.sh(f"systemctl restart {unit} && test -b /dev/mapper/hadada-data || {{ journalctl -q -o cat -n 20 -u {unit} --no-pager; false; }}", timeout=120)
 
@@ -147,12 +147,6 @@ def run(suite):
     finally:
         if "vm" in shared:
             shared["vm"].cut()
-
-
-def up(vm):
-    """Waits until the page is served and the database answers."""
-    # The service counts as active only once it said that it is ready.
-    vm.wait("systemctl is-active hadada.service && systemctl is-active postgresql@15-hadada.service", 420)
 
 
 def ask(vm, query):

@@ -119,9 +119,18 @@ def run_all(suite):
     FIRST.run(suite)
     layers.installed(suite)
     with ThreadPoolExecutor(max_workers=len(ROWS)) as beside:
-        rows = [beside.submit(lambda row=row: [module.run(suite) for module in row]) for row in ROWS]
-        for row in rows:
-            row.result()
+        for row in ROWS:
+            beside.submit(lambda row=row: [begin(suite, module) for module in row])
+
+
+def begin(suite, module):
+    """One module's checks. What fails before its first one fails by the module's name, and the other modules still run."""
+    try:
+        module.run(suite)
+    except Exception:  # noqa: BLE001
+        name = module.__name__.removeprefix("checks_")
+        suite.results.append((name, "FAIL", 0.0, traceback.format_exc()))
+        print(f"  FAIL {name}: {traceback.format_exc()[-1600:]}", flush=True)
 
 
 def main():

@@ -456,7 +456,7 @@ pub(super) async fn skip(State(_): State<App>, mut visitor: Visitor) -> Result<R
 pub(super) async fn look_again(State(app): State<App>, visitor: Visitor) -> Result<Response> {
     let id = send(&app, visitor.now, Ask::Disks).await?;
     drop(visitor);
-    for _ in 0..20 {
+    for _ in 0..120 {
         if request::answer(&app.config.requests_dir, id).is_some_and(|a| a.state != Stand::Working)
         {
             break;

@@ -27,6 +27,7 @@ use time::format_description::well_known::Rfc3339;
 use self::keys::{BackupKeys, Repository};
 use self::ledger::{Begun, Entry, What};
 use self::settings::{Settings, Target};
+use self::turns::{Turn, Turns};
 use crate::files;
 use crate::place::Place;
 use crate::programs::SHORT;
@@ -117,6 +118,18 @@ impl Work {
             );
         }
         Ok(restic)
+    }
+
+    /// Keeps everything at a target there, for as long as the answer lives: whoever goes by what the ledger says may read all
+    /// of it.
+    ///
+    /// # Errors
+    /// When something is being removed there for hours.
+    pub fn hold(&self, target: &Target) -> Result<Vec<Turn>> {
+        Repository::ALL
+            .into_iter()
+            .map(|repository| Turns::of(&self.place, target, repository).beside())
+            .collect()
     }
 
     /// Notes that a run begins, and returns its mark. Leftovers of runs of this kind that broke off are removed first, unless

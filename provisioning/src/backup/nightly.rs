@@ -277,7 +277,6 @@ pub fn tidy(
     for (repository, restic) in opened {
         let ledger = ledger::read(&work.place, &work.keys)?;
         let expired = retention::expired(&ledger, &target.name, work.settings.keep, now, erased_at);
-        let own = ledger.own(&target.name, *repository);
         let may_go: Vec<String> = ledger
             .entries
             .iter()
@@ -293,16 +292,23 @@ pub fn tidy(
             )
             .collect();
         let there = restic.snapshots()?;
-        // A run of another kind may just now be making one.
-        let begun: Vec<&str> = ledger
+        // A run of another kind may just now be making one, or have done so since the ledger was read.
+        let after = ledger::read(&work.place, &work.keys)?;
+        let (before, own) = (
+            ledger.own(&target.name, *repository),
+            after.own(&target.name, *repository),
+        );
+        let begun: Vec<&str> = after
             .begun
             .iter()
+            .chain(&ledger.begun)
             .map(|begun| begun.run.as_str())
             .collect();
         foreign += there
             .iter()
             .filter(|snapshot| {
                 !own.contains(snapshot.id.as_str())
+                    && !before.contains(snapshot.id.as_str())
                     && !snapshot
                         .tags
                         .iter()

@@ -30,6 +30,8 @@ const REPLACED: usize = 15;
 pub const KIND: &str = "wal";
 /// How long after a failed base backup the next is tried.
 const AGAIN: Duration = Duration::from_secs(600);
+/// How often a push looks whether more has come meanwhile, before it leaves that to the next.
+const LOOKS: usize = 3;
 /// How long a push waits for another command at the target before it says so and leaves it to the next.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For how long files may wait before somebody is told.
@@ -66,15 +68,26 @@ pub fn run(work: &Work, now: OffsetDateTime) -> Result<bool> {
     let spool = Spool::of(&work.place);
     spool.make()?;
     let target = work.settings.named(None)?;
-    let pushed = push_all(work, target, &spool);
-    if pushed.is_ok() && spool.base_demanded()?.is_some() && may_try(&work.place)? {
-        let made = ledger::try_lock(&work.place, "base").and_then(|_alone| base::run(work, target));
-        if let Err(error) = made {
-            eprintln!("hadadactl: a new base backup is needed and could not be made: {error:#}");
+    let mut good = false;
+    // The manager does not see what arrives while this runs.
+    for _ in 0..LOOKS {
+        let pushed = push_all(work, target, &spool);
+        if pushed.is_ok() && spool.base_demanded()?.is_some() && may_try(&work.place)? {
+            let made =
+                ledger::try_lock(&work.place, "base").and_then(|_alone| base::run(work, target));
+            if let Err(error) = made {
+                eprintln!(
+                    "hadadactl: a new base backup is needed and could not be made: {error:#}"
+                );
+            }
+        }
+        let fact;
+        (good, fact) = tell(work, target, &spool, now, &pushed)?;
+        known::write(&work.place, fact)?;
+        if pushed.is_err() || list(&spool.waiting())?.is_empty() {
+            break;
         }
     }
-    let (good, fact) = tell(work, target, &spool, now, &pushed)?;
-    known::write(&work.place, fact)?;
     Ok(good)
 }
 

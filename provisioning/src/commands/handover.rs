@@ -68,7 +68,8 @@ where
             "-p",
             "User=hadada-backup",
             "-p",
-            "RuntimeDirectory=hadada-backup-by-hand",
+            // Of its own: the folder goes with the command that ends.
+            &format!("RuntimeDirectory=hadada-backup-{}", std::process::id()),
         ])
         .args([
             "-p",

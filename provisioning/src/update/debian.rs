@@ -98,6 +98,8 @@ pub fn install(
             "Acquire::AllowInsecureRepositories=false".to_owned(),
             "APT::Get::AllowUnauthenticated=false".to_owned(),
             "APT::Get::Remove=false".to_owned(),
+            // Debian's own nightly run may be at it.
+            "DPkg::Lock::Timeout=600".to_owned(),
             "Dpkg::Options::=--force-confdef".to_owned(),
             "Dpkg::Options::=--force-confold".to_owned(),
         ] {

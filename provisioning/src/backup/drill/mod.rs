@@ -19,6 +19,7 @@ use self::proof::{logical, physical};
 use super::keys::Repository;
 use super::ledger::{self, Entry, Set};
 use super::settings::Target;
+use super::turns::Turn;
 use super::{Work, clock, say, written};
 use crate::facts::{self, Fact, State};
 use crate::files;
@@ -228,11 +229,14 @@ struct Chosen {
     set: Set,
     base: Entry,
     wal: Vec<Entry>,
+    /// What was chosen stays there until all of it is read.
+    _held: Vec<Turn>,
 }
 
 fn find(work: &Work, target: &Target) -> Result<(Chosen, String)> {
     let records = work.use_repository(target, Repository::Records)?;
     let wrapped = work.use_repository(target, Repository::Keys)?;
+    let held = work.hold(target)?;
     let ledger = ledger::read(&work.place, &work.keys)?;
     let set = ledger
         .sets(&target.name)
@@ -276,6 +280,7 @@ fn find(work: &Work, target: &Target) -> Result<(Chosen, String)> {
             set,
             base,
             wal,
+            _held: held,
         },
         said,
     ))

@@ -105,6 +105,7 @@ pub async fn replace(
     let _alone = ledger::try_lock(&work.place, "restore")?;
     let began = Instant::now();
     let site = Site::of(&work.place)?;
+    let _held = work.hold(target)?;
     let ledger = ledger::read(&work.place, &work.keys)?;
     let plan = choose(&ledger, &target.name, point)?;
     say(&format!("from {}: {}", target.name, plan.words()));

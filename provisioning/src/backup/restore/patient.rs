@@ -29,6 +29,7 @@ pub fn patient(
     point: Point,
     out: &Path,
 ) -> Result<(u64, String)> {
+    let _held = work.hold(target)?;
     let ledger = ledger::read(&work.place, &work.keys)?;
     let plan = choose(&ledger, &target.name, point)?;
     say(&format!("from {}: {}", target.name, plan.words()));
