@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// 0: done and good. 1: a check found a fault. 2: it could not be done.
+/// 0: done and good. 1: a check found a fault. 2: it could not be done. 3: another is at it already.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -38,7 +38,11 @@ async fn main() -> ExitCode {
         Ok(commands::Outcome::Fault) => ExitCode::from(1),
         Err(error) => {
             eprintln!("hadadactl: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(if error.is::<backup::ledger::AtIt>() {
+                3
+            } else {
+                2
+            })
         }
     }
 }

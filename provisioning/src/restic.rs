@@ -112,7 +112,6 @@ impl Restic {
     /// # Errors
     /// When the target can't be reached, or another password is needed.
     pub fn find(&self) -> Result<Found> {
-        let _turn = self.turns.beside()?;
         match self
             .program(&self.password)?
             .args(["cat", "config", "--no-lock"])
@@ -179,7 +178,6 @@ impl Restic {
     /// # Errors
     /// When the repository can't be reached.
     pub fn opens_with(&self, password: &str) -> Result<bool> {
-        let _turn = self.turns.beside()?;
         match self
             .program(password)?
             .args(["cat", "config", "--no-lock"])
@@ -281,24 +279,31 @@ impl Restic {
         self.list(&[])
     }
 
-    /// Removes these snapshots and no others; they are named by their whole ids.
+    /// Removes these snapshots and no others; they are named by their whole ids. Before anybody else has a turn, it is noted
+    /// that they are gone.
     ///
     /// # Errors
-    /// When one can't be removed.
-    pub fn forget(&self, ids: &[String]) -> Result<()> {
+    /// When one can't be removed, or that not be noted.
+    pub fn forget(&self, ids: &[String], note: impl FnOnce() -> Result<()>) -> Result<()> {
         let _turn = self.turns.alone()?;
-        self.forget_alone(ids)
+        self.forget_alone(ids)?;
+        note()
     }
 
     /// As [`Restic::forget`], but not where it would have to wait; whether they are removed.
     ///
     /// # Errors
-    /// When one can't be removed.
-    pub fn forget_unless_busy(&self, ids: &[String]) -> Result<bool> {
+    /// When one can't be removed, or that not be noted.
+    pub fn forget_unless_busy(
+        &self,
+        ids: &[String],
+        note: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
         let Some(_turn) = self.turns.alone_now()? else {
             return Ok(false);
         };
         self.forget_alone(ids)?;
+        note()?;
         Ok(true)
     }
 

@@ -171,7 +171,9 @@ async fn a_second_backup_or_drill_says_that_one_runs_and_raises_no_alarm() {
     ] {
         let file = fs::File::create(site.dir().join(format!("backup/{lock}.lock"))).unwrap();
         file.lock().unwrap();
-        let said = site.ctl(&command).await.error();
+        let said = site.ctl(&command).await;
+        assert_eq!(said.code, Some(3), "{said:?}");
+        let said = said.err;
         assert!(said.contains("wait for it to end"), "{said}");
         assert!(!site.dir().join(format!("facts/{kind}.json")).exists());
     }

@@ -169,7 +169,7 @@ impl Work {
                     .collect();
                 if !left.is_empty() {
                     // Left to the next run of this kind rather than waited for.
-                    if restic.forget_unless_busy(&left)? {
+                    if restic.forget_unless_busy(&left, || Ok(()))? {
                         say(&format!(
                             "  {} unfinished snapshots of a run that broke off are removed",
                             left.len()

@@ -1,7 +1,7 @@
 //! The nightly set: the records, their keys, the patients' files, the audit log's head and the register of erasures.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -21,16 +21,6 @@ use crate::restic::Restic;
 pub struct Done {
     pub bytes: u64,
     pub seconds: u64,
-    /// What became of those kept no longer. That they could not be removed takes nothing from the backup that was made.
-    pub tidied: Result<Tidied>,
-}
-
-/// What was found and done among the old snapshots of a target.
-pub struct Tidied {
-    /// How many went.
-    pub gone: usize,
-    /// How many are there that this box did not make.
-    pub foreign: usize,
 }
 
 /// The files that a set holds, as the drill compares them.
@@ -88,11 +78,11 @@ impl Manifest {
     }
 }
 
-/// Makes a set at a target, then removes what may go.
+/// Makes a set at a target.
 ///
 /// # Errors
 /// When the target or the database is not there, or the set could not be made whole; nothing of it is then listed.
-pub fn run(work: &Work, target: &Target, now: OffsetDateTime) -> Result<Done> {
+pub fn run(work: &Work, target: &Target) -> Result<Done> {
     let began = Instant::now();
     say(&format!("backing up to {}", target.name));
     let records = work.use_repository(target, Repository::Records)?;
@@ -116,11 +106,9 @@ pub fn run(work: &Work, target: &Target, now: OffsetDateTime) -> Result<Done> {
     for (repository, restic) in opened {
         work.keep_ledger(target, repository, restic, "nightly")?;
     }
-    let tidied = tidy(work, target, now, &opened);
     Ok(Done {
         bytes,
         seconds: began.elapsed().as_secs(),
-        tidied,
     })
 }
 
@@ -262,73 +250,79 @@ pub fn answers(lines: Vec<String>, golden: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Removes what the ledger says may go, and counts what others put there.
+/// How many snapshots are at a target that this box did not make.
 ///
 /// # Errors
-/// When a repository can't be written.
-pub fn tidy(
-    work: &Work,
-    target: &Target,
-    now: OffsetDateTime,
-    opened: &[(Repository, &Restic)],
-) -> Result<Tidied> {
-    let erased_at = work.erased_at()?;
-    let (mut gone, mut foreign) = (0, 0);
-    for (repository, restic) in opened {
-        let ledger = ledger::read(&work.place, &work.keys)?;
-        let expired = retention::expired(&ledger, &target.name, work.settings.keep, now, erased_at);
-        let may_go: Vec<String> = ledger
-            .entries
-            .iter()
-            .filter(|entry| entry.target == target.name && entry.repository == *repository)
-            .filter(|entry| expired.contains(&entry.snapshot))
-            .map(|entry| entry.snapshot.clone())
-            .chain(
-                ledger
-                    .superseded
-                    .iter()
-                    .filter(|old| old.target == target.name && old.repository == *repository)
-                    .map(|old| old.snapshot.clone()),
-            )
-            .collect();
-        let there = restic.snapshots()?;
+/// When a repository can't be read.
+pub fn foreign(work: &Work, target: &Target) -> Result<usize> {
+    let mut count = 0;
+    for repository in Repository::ALL {
+        let before = ledger::read(&work.place, &work.keys)?;
+        let there = work.open(target, repository)?.snapshots()?;
         // A run of another kind may just now be making one, or have done so since the ledger was read.
         let after = ledger::read(&work.place, &work.keys)?;
-        let (before, own) = (
-            ledger.own(&target.name, *repository),
-            after.own(&target.name, *repository),
-        );
-        let begun: Vec<&str> = after
+        let mut own = before.own(&target.name, repository);
+        own.extend(after.own(&target.name, repository));
+        let begun: Vec<&str> = before
             .begun
             .iter()
-            .chain(&ledger.begun)
+            .chain(&after.begun)
             .map(|begun| begun.run.as_str())
             .collect();
-        foreign += there
+        count += there
             .iter()
             .filter(|snapshot| {
                 !own.contains(snapshot.id.as_str())
-                    && !before.contains(snapshot.id.as_str())
                     && !snapshot
                         .tags
                         .iter()
                         .any(|tag| begun.contains(&tag.as_str()))
             })
             .count();
+    }
+    Ok(count)
+}
+
+/// Removes what the ledger says may go, once nobody else is at the target; gives how many went.
+///
+/// # Errors
+/// When a repository can't be written, or others are there for longer than there is `patience`.
+pub fn tidy(
+    work: &Work,
+    target: &Target,
+    now: OffsetDateTime,
+    patience: Duration,
+) -> Result<usize> {
+    let erased_at = work.erased_at()?;
+    let mut gone = 0;
+    for repository in Repository::ALL {
+        let restic = work.open(target, repository)?.waiting(patience);
+        let ledger = ledger::read(&work.place, &work.keys)?;
+        let expired = retention::expired(&ledger, &target.name, work.settings.keep, now, erased_at);
+        let may_go: Vec<String> = ledger
+            .entries
+            .iter()
+            .filter(|entry| entry.target == target.name && entry.repository == repository)
+            .filter(|entry| expired.contains(&entry.snapshot))
+            .map(|entry| entry.snapshot.clone())
+            .chain(
+                ledger
+                    .superseded
+                    .iter()
+                    .filter(|old| old.target == target.name && old.repository == repository)
+                    .map(|old| old.snapshot.clone()),
+            )
+            .collect();
+        if may_go.is_empty() {
+            continue;
+        }
+        let there = restic.snapshots()?;
         let go: Vec<String> = may_go
             .iter()
             .filter(|id| there.iter().any(|snapshot| snapshot.id == **id))
             .cloned()
             .collect();
-        if !go.is_empty() {
-            say(&format!(
-                "  {} old snapshots of {} go",
-                go.len(),
-                repository.name()
-            ));
-            restic.forget(&go)?;
-        }
-        if !may_go.is_empty() {
+        let note = || {
             ledger::update(&work.place, &work.keys, |ledger| {
                 ledger
                     .entries
@@ -337,16 +331,24 @@ pub fn tidy(
                     .superseded
                     .retain(|old| !may_go.contains(&old.snapshot));
                 Ok(())
-            })?;
+            })
+        };
+        if go.is_empty() {
+            note()?;
+            continue;
         }
-        if !go.is_empty() {
-            // Of the keys nothing may stay behind; of the records a little may, for speed.
-            restic.prune(match repository {
-                Repository::Keys => "0%",
-                Repository::Records => "5%",
-            })?;
-        }
+        say(&format!(
+            "  {} old snapshots of {} go",
+            go.len(),
+            repository.name()
+        ));
+        restic.forget(&go, note)?;
+        // Of the keys nothing may stay behind; of the records a little may, for speed.
+        restic.prune(match repository {
+            Repository::Keys => "0%",
+            Repository::Records => "5%",
+        })?;
         gone += go.len();
     }
-    Ok(Tidied { gone, foreign })
+    Ok(gone)
 }

@@ -270,12 +270,14 @@ fn push_some(work: &Work, target: &Target, spool: &Spool) -> Result<usize> {
     })?;
     move_on(spool, &all)?;
     // They take no room, so that whoever is at the repository for hours is not waited for.
-    if replaced.len() > REPLACED && restic.forget_unless_busy(&replaced)? {
-        ledger::update(&work.place, &work.keys, |ledger| {
-            ledger
-                .superseded
-                .retain(|old| !replaced.contains(&old.snapshot));
-            Ok(())
+    if replaced.len() > REPLACED {
+        restic.forget_unless_busy(&replaced, || {
+            ledger::update(&work.place, &work.keys, |ledger| {
+                ledger
+                    .superseded
+                    .retain(|old| !replaced.contains(&old.snapshot));
+                Ok(())
+            })
         })?;
     }
     Ok(fresh.len())

@@ -15,6 +15,7 @@ use crate::backup::settings::{Settings, Target};
 use crate::backup::{Work, nightly, retention, say, size, written};
 use crate::cli::PlaceArgs;
 use crate::place::Place;
+use crate::programs::LONG;
 
 #[derive(Subcommand)]
 pub enum Backup {
@@ -273,16 +274,14 @@ fn forget(
             }
             continue;
         }
-        let records = work.use_repository(target, Repository::Records)?;
-        let wrapped = work.use_repository(target, Repository::Keys)?;
-        let opened = [
-            (Repository::Records, &records),
-            (Repository::Keys, &wrapped),
-        ];
-        let tidied = nightly::tidy(&work, target, now, &opened)?;
+        for repository in Repository::ALL {
+            work.use_repository(target, repository)?.unlock()?;
+        }
+        let gone = nightly::tidy(&work, target, now, LONG)?;
         say(&format!(
-            "{}: {} snapshots went; {} are not this box's and stay",
-            target.name, tidied.gone, tidied.foreign
+            "{}: {gone} snapshots went; {} are not this box's and stay",
+            target.name,
+            nightly::foreign(&work, target)?
         ));
     }
     Ok(Outcome::Good)

@@ -105,9 +105,7 @@ pub async fn replace(
     let _alone = ledger::try_lock(&work.place, "restore")?;
     let began = Instant::now();
     let site = Site::of(&work.place)?;
-    let _held = work.hold(target)?;
-    let ledger = ledger::read(&work.place, &work.keys)?;
-    let plan = choose(&ledger, &target.name, point)?;
+    let plan = choose(&ledger::read(&work.place, &work.keys)?, &target.name, point)?;
     say(&format!("from {}: {}", target.name, plan.words()));
     let databases = Databases::of(&work.place)?;
     let before = Server::of_box(&work.place)
@@ -118,9 +116,14 @@ pub async fn replace(
         .flatten()
         .and_then(|text| crate::postgres::instant(&text));
     site.stop()?;
-    let built = build(
-        work, target, &site, &ledger, &plan, point, &databases, paper,
-    );
+    // Only now: a backup that was tidying up was stopped with the rest.
+    let built = work.hold(target).and_then(|_held| {
+        let ledger = ledger::read(&work.place, &work.keys)?;
+        let plan = choose(&ledger, &target.name, point)?;
+        build(
+            work, target, &site, &ledger, &plan, point, &databases, paper,
+        )
+    });
     let newest = match built {
         Ok(newest) => newest,
         Err(error) => {
