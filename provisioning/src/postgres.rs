@@ -210,6 +210,11 @@ pub const GOLDEN: &str = "SELECT sql FROM (VALUES \
 /// When the newest event of the audit log happened.
 pub const NEWEST: &str = "SELECT to_char(max(at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM audit_events";
 
+/// Whether a server turned somebody away because it starts or replays, which passes.
+fn is_replaying(said: &str) -> bool {
+    said.contains("the database system is") || said.contains("Is the server running locally")
+}
+
 /// A time as [`NEWEST`] writes it.
 pub fn instant(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()
@@ -393,6 +398,9 @@ impl Cluster {
             ("synchronous_standby_names", String::new()),
             ("primary_conninfo", String::new()),
             ("external_pid_file", String::new()),
+            // In its own folder: what lies in /dev/shm is taken away whenever a unit of the same account ends (RemoveIPC), and
+            // then nobody is let in any more.
+            ("dynamic_shared_memory_type", "mmap".into()),
             ("autovacuum", "off".into()),
             // It would want memory that is writable and executable.
             ("jit", "off".into()),
@@ -422,6 +430,7 @@ impl Cluster {
             })
             .spawn()?;
         let until = Instant::now() + LONG;
+        let mut heard = Instant::now();
         loop {
             if running.child.try_wait()?.is_some() {
                 running
@@ -429,17 +438,26 @@ impl Cluster {
                     .context("the restored database does not start")?;
                 bail!("the restored database ended by itself");
             }
-            // While it replays it may let nobody in, which is fine.
-            if self
+            let refused = match self
                 .server()
                 .value("postgres", "SELECT pg_is_in_recovery()")
-                .ok()
-                .flatten()
-                .as_deref()
-                == Some("f")
+            {
+                Ok(Some(answer)) if answer == "f" => {
+                    self.running = Some(running);
+                    return Ok(());
+                }
+                Ok(_) => None,
+                Err(error) => Some(format!("{error:#}")).filter(|said| !is_replaying(said)),
+            };
+            if refused.is_none() {
+                heard = Instant::now();
+            }
+            if let Some(said) = refused
+                && heard.elapsed() > SHORT
             {
                 self.running = Some(running);
-                return Ok(());
+                self.kill();
+                bail!("the restored database lets nobody in: {said}");
             }
             if Instant::now() > until {
                 self.running = Some(running);
