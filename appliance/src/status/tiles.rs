@@ -298,6 +298,7 @@ pub(super) fn reported_tiles(facts: &Facts, now: OffsetDateTime, tiles: &mut Vec
             detail: [said.as_str(), what_to_do]
                 .into_iter()
                 .filter(|t| !t.is_empty())
+                .map(sentence)
                 .collect::<Vec<_>>()
                 .join(" ")
                 + &last_good
@@ -308,6 +309,15 @@ pub(super) fn reported_tiles(facts: &Facts, now: OffsetDateTime, tiles: &mut Vec
                 .and_then(|p| u64::try_from(p).ok())
                 .map(|p| p.min(100)),
         });
+    }
+}
+
+/// A text that another may follow: an error's words have no full stop.
+fn sentence(text: &str) -> String {
+    if text.ends_with(['.', '!', '?']) {
+        text.to_owned()
+    } else {
+        format!("{text}.")
     }
 }
 

@@ -85,6 +85,13 @@ fn all(place: &Place, name: Option<&str>, now: OffsetDateTime) -> Result<Fact> {
                 round.seconds += made.seconds;
                 round.done.push(target.name.clone());
                 done.push(target);
+                if let Some(foreign) = round.follows(
+                    target,
+                    "who else writes there could not be seen",
+                    nightly::foreign(&work, target),
+                ) {
+                    round.foreign += foreign;
+                }
             }
             Err(error) => {
                 eprintln!("hadadactl: {}: {error:#}", target.name);
@@ -95,13 +102,6 @@ fn all(place: &Place, name: Option<&str>, now: OffsetDateTime) -> Result<Fact> {
     // What follows takes its time, and takes nothing from what was made.
     facts::write(place, round.fact(&work, now)?)?;
     for target in done {
-        if let Some(foreign) = round.follows(
-            target,
-            "who else writes there could not be seen",
-            nightly::foreign(&work, target),
-        ) {
-            round.foreign += foreign;
-        }
         if let Some(gone) = round.follows(
             target,
             "old backups could not be removed",
@@ -178,7 +178,7 @@ impl Round {
             );
         }
         if !to_do.is_empty() {
-            let mut fact = Fact::fault(KIND, now, State::Warning, said, to_do.join("; "));
+            let mut fact = Fact::fault(KIND, now, State::Warning, said, to_do.join(". "));
             fact.last_good = Some(now);
             return Ok(fact);
         }

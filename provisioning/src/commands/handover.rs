@@ -7,6 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 
 use super::Outcome;
+use crate::backup::ledger::AtIt;
 use crate::place::Place;
 use crate::programs::Program;
 use crate::secrets::{self, BACKUP_KEY, NEXT_BACKUP_KEY, RECOVERY_BACKUP_KEY};
@@ -103,6 +104,7 @@ where
     match status.code() {
         Some(0) => Ok(Outcome::Good),
         Some(1) => Ok(Outcome::Fault),
+        Some(3) => Err(AtIt.into()),
         _ => anyhow::bail!("it could not be done; the reason is above"),
     }
 }
